@@ -1,0 +1,9 @@
+//! Frames built naively, changed by weft-frame, and read back by others.
+
+mod checksum;
+mod coalesce;
+mod frames;
+mod hostile;
+mod offload;
+mod reading;
+mod segment;
