@@ -6,10 +6,11 @@
 //! to superframes: while a checksum is unfinished its field holds the plain sum of the pseudo-header
 //! ([`Sum::to_partial`]).
 //!
-//! Ones' complement addition does not care about byte order (RFC 1071 §2 B), so the loop adds 32-bit
-//! words as they lie in memory into 64-bit lanes, which cannot overflow below 16 GiB, and the result
-//! is put into network order once. The lanes are independent, and that is what lets the compiler use
-//! vector instructions without any of ours.
+//! Ones' complement addition does not care about byte order (RFC 1071 §2 B), so the loop adds words
+//! as they lie in memory, and the result is put into network order once. It reads 64 bits at a time
+//! and keeps two plain totals, of the words (wrapping) and of their upper halves. The second one
+//! tells what the first one lost, so there is no carry to wait for, and the compiler turns the loop
+//! into vector instructions without any of ours.
 //!
 //! # Promises
 //! - Any length and any alignment. An odd last octet counts as if a zero followed it.
@@ -20,9 +21,6 @@
 //! RFC 1071 (computing), RFC 1624 (updating), RFC 768 and RFC 8200 §8.1 (pseudo-headers).
 
 use core::ops::{Add, Sub};
-
-/// The octets added in one round of the main loop.
-const ROUND: usize = 64;
 
 /// A ones' complement sum of 16-bit words, not complemented.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,22 +33,27 @@ impl Sum {
     /// Adds up `octets`, which begin at an even offset of what is summed.
     #[must_use]
     pub fn of(octets: &[u8]) -> Self {
-        let mut lanes = [0_u64; ROUND / 4];
-        let (rounds, rest) = octets.as_chunks::<ROUND>();
-        for round in rounds {
-            let (words, _) = round.as_chunks::<4>();
-            for (lane, word) in lanes.iter_mut().zip(words) {
-                *lane += u64::from(u32::from_ne_bytes(*word));
-            }
+        let (words, mut rest) = octets.as_chunks::<8>();
+        let (mut total, mut upper) = (0_u64, 0_u64);
+        for word in words {
+            let word = u64::from_ne_bytes(*word);
+            total = total.wrapping_add(word);
+            upper += word >> 32;
         }
-        let (words, rest) = rest.as_chunks::<4>();
-        let mut total: u64 = lanes.iter().sum();
-        total += words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>();
-        let mut last = [0; 4];
-        for (to, from) in last.iter_mut().zip(rest) {
-            *to = *from;
+        // Without the upper halves the total is that of the lower ones, which cannot have wrapped
+        // below 32 GiB; a 32-bit half counts the same wherever it stood.
+        let mut total = total.wrapping_sub(upper << 32) + upper;
+        if let Some((word, after)) = rest.split_first_chunk::<4>() {
+            total += u64::from(u32::from_ne_bytes(*word));
+            rest = after;
         }
-        total += u64::from(u32::from_ne_bytes(last));
+        if let Some((word, after)) = rest.split_first_chunk::<2>() {
+            total += u64::from(u16::from_ne_bytes(*word));
+            rest = after;
+        }
+        if let [last] = rest {
+            total += u64::from(u16::from_ne_bytes([*last, 0]));
+        }
         Self(u16::from_be(fold(total)))
     }
 
