@@ -4,6 +4,7 @@ mod checksum;
 mod coalesce;
 mod frames;
 mod hostile;
+mod kernel;
 mod offload;
 mod reading;
 mod segment;
