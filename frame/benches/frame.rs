@@ -1,4 +1,4 @@
-//! What the smallest operations cost; see docs/performance.md for how to read the figures.
+//! What the smallest operations cost, beside pnet where it has the same one.
 
 #[expect(dead_code, reason = "the tests' frames; a benchmark needs few of their parts")]
 #[path = "../tests/frame/frames.rs"]

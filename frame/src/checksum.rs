@@ -3,8 +3,8 @@
 //! A checksum is the complement of a ones' complement sum, and nearly every mistake with it is one
 //! complement too many or too few. So the two have different types: a [`Sum`] is not complemented
 //! and can be added to; a `u16` is what stands in a header's checksum field. One exception belongs
-//! to superframes: while a checksum is unfinished its field holds the plain sum of the pseudo-header
-//! ([`Sum::to_partial`]).
+//! to superframes: while a checksum is unfinished its field holds the plain sum of the
+//! pseudo-header ([`Sum::to_partial`]).
 //!
 //! Ones' complement addition does not care about byte order (RFC 1071 §2 B), so the loop adds words
 //! as they lie in memory, and the result is put into network order once. It reads 64 bits at a time

@@ -1,7 +1,7 @@
 //! Consecutive segments of one conversation back into a superframe.
 //!
-//! This is what GRO does in the kernel, for frames that arrive through a tunnel. The payload does not
-//! move: the [`Coalescer`] answers for each frame which octets of it to send, keeps one set of
+//! This is what GRO does in the kernel, for frames that arrive through a tunnel. The payload does
+//! not move: the [`Coalescer`] answers for each frame which octets of it to send, keeps one set of
 //! headers, and in the end returns that set with the lengths of the whole. What the TAP is given is
 //!
 //! ```text
@@ -9,10 +9,10 @@
 //!                    \--- Merged ---/       \--- ranges that `offer` named ---/
 //! ```
 //!
-//! Two headers are compared by laying them over one another under a mask that hides what may differ:
-//! the lengths and checksums, which are recomputed, and the identification, sequence number and
-//! flags, which have a rule each. Everything else is equal to the octet, time stamps included, or the
-//! frame does not belong.
+//! Two headers are compared by laying them over one another under a mask that hides what may
+//! differ: the lengths and checksums, which are recomputed, and the identification, sequence number
+//! and flags, which have a rule each. Everything else is equal to the octet, time stamps included,
+//! or the frame does not belong.
 //!
 //! # Promises
 //! - Segmenting what was coalesced gives back the frames, and the other way round. (Not the

@@ -1,8 +1,8 @@
 //! The IP packet in a frame: where its headers begin and what they are.
 //!
-//! [`Packet::parse`] walks Ethernet, VLAN tags, IPv4 with options or IPv6 with extension headers, and
-//! stops at the payload of TCP or UDP. It keeps offsets from the start of the frame and nothing else;
-//! the octets stay where they are. It checks what a receiver must check before it can walk on
+//! [`Packet::parse`] walks Ethernet, VLAN tags, IPv4 with options or IPv6 with extension headers,
+//! and stops at the payload of TCP or UDP. It keeps offsets from the start of the frame and nothing
+//! else; the octets stay where they are. It checks what a receiver must check before it can walk on
 //! (versions, lengths), and no checksum.
 //!
 //! # Promises

@@ -1,18 +1,19 @@
 //! One superframe into the frames it stands for.
 //!
 //! All segments share their headers but for a few fields: the lengths, the IPv4 identification, the
-//! TCP sequence number and flags, and the checksums. [`Segments::new`] sums up what is shared, once.
-//! Each segment then costs a copy of the headers, a handful of additions, and the sum of its payload.
+//! TCP sequence number and flags, and the checksums. [`Segments::new`] sums up what is shared,
+//! once. Each segment then costs a copy of the headers, a handful of additions, and the sum of its
+//! payload.
 //!
-//! There are two ways out. [`Segments::write`] makes a whole frame. [`Segments::write_header`] makes
-//! the headers only, with final checksums, and names the payload's range in the superframe, so that a
-//! tunnel sends both as two slices and no payload is copied.
+//! There are two ways out. [`Segments::write`] makes a whole frame. [`Segments::write_header`]
+//! makes the headers only, with final checksums, and names the payload's range in the superframe,
+//! so that a tunnel sends both as two slices and no payload is copied.
 //!
 //! The frames are those that the kernel's GSO makes. In particular, like there:
 //!
-//! - The unfinished checksum in the superframe is believed to be the pseudo-header's sum. That keeps
-//!   routing headers right, whose final destination only the sender knew. A guest that lies about it
-//!   gets segments with a wrong checksum, which it could have sent anyway.
+//! - The unfinished checksum in the superframe is believed to be the pseudo-header's sum. That
+//!   keeps routing headers right, whose final destination only the sender knew. A guest that lies
+//!   about it gets segments with a wrong checksum, which it could have sent anyway.
 //! - The identification counts up by one per segment, also with "don't fragment".
 //! - FIN and PSH go on the last segment, CWR on the first, whether or not the header said ECN.
 //! - A UDP checksum that comes out as zero is sent as 0xffff; a TCP checksum stays zero.
@@ -107,7 +108,8 @@ impl<'a> Segments<'a> {
         self.count
     }
 
-    /// Where the payload of segment `index` is in the superframe; `None` if there is no such segment.
+    /// Where the payload of segment `index` is in the superframe; `None` if there is no such
+    /// segment.
     #[must_use]
     pub fn payload(&self, index: usize) -> Option<Range<usize>> {
         if index >= self.count {

@@ -2,15 +2,17 @@
 //!
 //! A TAP opened with `IFF_VNET_HDR` puts twelve octets before each frame, little-endian because we
 //! ask for it. They say whether the checksum is unfinished and whether the frame is a superframe.
-//! Whoever is behind the TAP writes them, so they are claims. [`VirtioHeader::check`] compares every
-//! claim with the frame, once, and returns an [`Offload`]: whatever holds one need not check again.
+//! Whoever is behind the TAP writes them, so they are claims. [`VirtioHeader::check`] compares
+//! every claim with the frame, once, and returns an [`Offload`]: whatever holds one need not check
+//! again.
 //!
 //! The check is as strict as it can be without refusing what kernels send:
 //!
 //! - Unfinished checksums are summed over octets that the guest chose and stored at an offset that
-//!   the guest chose. Were any offset allowed, a guest could have its source address rewritten after
-//!   the switch has approved it. So the field must be the TCP or UDP checksum of the packet, or lie
-//!   deeper inside (a guest that runs a tunnel of its own), and never in the Ethernet or IP header.
+//!   the guest chose. Were any offset allowed, a guest could have its source address rewritten
+//!   after the switch has approved it. So the field must be the TCP or UDP checksum of the packet,
+//!   or lie deeper inside (a guest that runs a tunnel of its own), and never in the Ethernet or IP
+//!   header.
 //! - A superframe must be TCP or UDP as its type says, unfragmented, exactly as long as its headers
 //!   say, with its checksum unfinished. `hdr_len` is a hint for drivers and is ignored.
 //! - A superframe that one segment can carry is an ordinary frame, as it is for the kernel.
@@ -47,7 +49,8 @@ pub const GSO_UDP_L4: u8 = 5;
 /// Added to a TCP type: the frame has the CWR flag, which belongs to the first segment only.
 pub const GSO_ECN: u8 = 0x80;
 
-/// `gso_size` that means something else inside the kernel (`GSO_BY_FRAGS`); it takes it from nobody.
+/// `gso_size` that means something else inside the kernel (`GSO_BY_FRAGS`); it takes it from
+/// nobody.
 const BY_FRAGS: u16 = 0xffff;
 
 /// What a frame's virtio-net header claims.
@@ -285,8 +288,8 @@ impl Kind {
 
 /// A superframe's measures, found in the frame itself.
 ///
-/// Only [`VirtioHeader::check`] makes one, so `l3 < l4 < payload < len` holds, the headers are at most
-/// [`MAX_HEADER`] octets, and it stands for 2 to [`MAX_SEGMENTS`] frames.
+/// Only [`VirtioHeader::check`] makes one, so `l3 < l4 < payload < len` holds, the headers are at
+/// most [`MAX_HEADER`] octets, and it stands for 2 to [`MAX_SEGMENTS`] frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Superframe {
     len: u32,

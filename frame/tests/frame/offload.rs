@@ -124,8 +124,8 @@ fn an_unfinished_checksum_is_where_the_packet_has_one_or_deeper() {
         (&tcp,   65535, 65535, false),
     ];
     for (spec, csum_start, csum_offset, allowed) in cases {
-        let header =
-            VirtioHeader { flags: virtio::NEEDS_CSUM, csum_start, csum_offset, ..VirtioHeader::default() };
+        let flags = virtio::NEEDS_CSUM;
+        let header = VirtioHeader { flags, csum_start, csum_offset, ..VirtioHeader::default() };
         let offload = Offload::Checksum { start: csum_start.into(), offset: csum_offset.into() };
         let expected = if allowed { Ok(offload) } else { Err(BadOffload::Checksum) };
         assert_eq!(header.check(&spec.superframe()), expected, "{csum_start}+{csum_offset}");

@@ -4,7 +4,8 @@ use pnet_packet::ip::IpNextHeaderProtocols;
 use pnet_packet::{ipv4, ipv6, tcp, udp};
 use smoltcp::wire;
 
-/// Fails unless pnet and smoltcp find a well-formed packet at `l3` with right lengths and checksums.
+/// Fails unless pnet and smoltcp find a well-formed packet at `l3` with right lengths and
+/// checksums.
 ///
 /// Extension headers are beyond both; such packets are read from `l4` on only by pnet.
 pub(crate) fn assert_well_formed(frame: &[u8], l3: usize, l4: usize) {

@@ -89,7 +89,8 @@ proptest! {
         for index in 0..segments.count() {
             let mut header = [0xee; MAX_HEADER];
             let (len, range) = segments.write_header(index, &mut header).expect("it fits");
-            prop_assert_eq!(&[&header[..len], &frame[range.clone()]].concat(), &written(&segments, index));
+            let together = [&header[..len], &frame[range.clone()]].concat();
+            prop_assert_eq!(together, written(&segments, index));
             payload.extend_from_slice(&frame[range]);
         }
         prop_assert_eq!(payload, spec.payload);
