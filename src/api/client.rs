@@ -1,0 +1,180 @@
+//! The client side of the API socket: what the CLI is made of.
+//!
+//! Each call runs on an executor that lives for the call only, so that the process has one thread
+//! and no leftovers when it forks into a sandbox.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::lifeline::PROTOCOL;
+use super::shapes::Failure;
+
+/// The largest answer that is read.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// Talks to the appliance behind one socket.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nothing listens on the socket.
+    #[error("no appliance is running at {}", .0.display())]
+    NotRunning(PathBuf),
+    /// The socket may not be used.
+    #[error("the socket {} cannot be opened", .0.display())]
+    Socket(PathBuf, #[source] io::Error),
+    /// The appliance refused.
+    #[error("{}", .0.message)]
+    Refused(Failure),
+    /// The connection broke, or what came over it is no API.
+    #[error("the appliance at {} did not answer properly", .0.display())]
+    Broken(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Client {
+    /// A client of the socket at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { socket: path.into() }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::GET, path, Bytes::new())
+    }
+
+    /// Has something done.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
+        self.call(Method::POST, path, body.into())
+    }
+
+    /// Opens a [life line](super::lifeline): a connection that becomes a socket of its own.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn attach(&self) -> Result<UnixStream, ClientError> {
+        self.block_on(async {
+            let request = Request::builder()
+                .method(Method::POST)
+                .uri("/weft/v1/attach")
+                .header(HOST, "weft")
+                .header(CONNECTION, "upgrade")
+                .header(UPGRADE, PROTOCOL)
+                .body(Full::new(Bytes::new()))
+                .map_err(|error| self.broken(error))?;
+            let response = self.send(request).await?;
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                return Err(self.refusal(response).await);
+            }
+            let upgraded =
+                hyper::upgrade::on(response).await.map_err(|error| self.broken(error))?;
+            let parts = upgraded
+                .downcast::<TokioIo<tokio::net::UnixStream>>()
+                .map_err(|_| self.broken("not a unix socket"))?;
+            parts.io.into_inner().into_std().map_err(|error| self.broken(error))
+        })
+    }
+
+    fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
+        self.block_on(async {
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header(HOST, "weft")
+                .header(CONTENT_TYPE, "application/json")
+                .body(Full::new(body))
+                .map_err(|error| self.broken(error))?;
+            let response = self.send(request).await?;
+            if !response.status().is_success() {
+                return Err(self.refusal(response).await);
+            }
+            let body = self.read(response).await?;
+            serde_json::from_slice(&body).map_err(|error| self.broken(error))
+        })
+    }
+
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<hyper::body::Incoming>, ClientError> {
+        let stream = tokio::net::UnixStream::connect(&self.socket).await.map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    ClientError::NotRunning(self.socket.clone())
+                }
+                _ => ClientError::Socket(self.socket.clone(), error),
+            }
+        })?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.broken(error))?;
+        tokio::spawn(connection.with_upgrades());
+        sender.send_request(request).await.map_err(|error| self.broken(error))
+    }
+
+    async fn refusal(&self, response: Response<hyper::body::Incoming>) -> ClientError {
+        let status = response.status();
+        match self.read(response).await {
+            Ok(body) => match serde_json::from_slice(&body) {
+                Ok(failure) => ClientError::Refused(failure),
+                Err(_) => self.broken(format!("status {status}")),
+            },
+            Err(error) => error,
+        }
+    }
+
+    async fn read(&self, response: Response<hyper::body::Incoming>) -> Result<Bytes, ClientError> {
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        body.map(http_body_util::Collected::to_bytes).map_err(|error| self.broken(error))
+    }
+
+    fn block_on<T>(
+        &self,
+        call: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .map_err(|error| self.broken(error))?
+            .block_on(call)
+    }
+
+    fn broken(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
+        ClientError::Broken(self.socket.clone(), error.into())
+    }
+}

@@ -1,0 +1,187 @@
+//! `ps`, `status` and `show`: what exists, for people and for programs.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::args::{Format, Table};
+use super::{Complaint, say};
+use crate::api::client::Client;
+use crate::api::shapes::{DropLine, FdbLine, Kind, PortLine, SandboxLine, Status};
+
+pub(super) fn sandboxes(format: Format, client: &Client) -> Result<ExitCode, Complaint> {
+    let lines: Vec<SandboxLine> = client.get("/weft/v1/sandboxes")?;
+    show(format, &lines, || {
+        columns(
+            &["NAME", "ID", "KIND", "NETWORK", "ADDRESS", "AGE", "COMMAND"],
+            lines.iter().map(|line| {
+                let networks: Vec<&str> =
+                    line.endpoints.iter().map(|e| e.network.as_str()).collect();
+                let addresses = line.endpoints.iter().flat_map(|e| &e.addresses);
+                let addresses: Vec<String> = addresses.map(|a| a.ip().to_string()).collect();
+                vec![
+                    line.name.clone(),
+                    line.id.short(),
+                    kind(line.kind).to_owned(),
+                    networks.join(","),
+                    addresses.join(","),
+                    age(line.age_s),
+                    line.command.join(" "),
+                ]
+            }),
+        )
+    })
+}
+
+pub(super) fn status(format: Format, client: &Client) -> Result<ExitCode, Complaint> {
+    let status: Status = client.get("/weft/v1/status")?;
+    show(format, &status, || {
+        let file = status.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
+        let ends = if status.on_demand { ", ends when idle" } else { "" };
+        format!(
+            "appliance  {} (weft {}, process {}, up {}{ends})\n\
+             file       {file}\n\
+             data path  {} workers, {}\n\
+             objects    {} networks, {} sandboxes, {} endpoints\n\
+             memory     {:.1} MiB resident",
+            status.name,
+            status.version,
+            status.pid,
+            age(status.uptime_s),
+            status.workers,
+            status.engine,
+            status.networks,
+            status.sandboxes,
+            status.endpoints,
+            status.resident_kib as f64 / 1024.0,
+        )
+    })
+}
+
+pub(super) fn table(table: Table, format: Format, client: &Client) -> Result<ExitCode, Complaint> {
+    match table {
+        Table::Fdb => {
+            let lines: Vec<FdbLine> = client.get("/weft/v1/fdb")?;
+            show(format, &lines, || fdb(&lines))
+        }
+        Table::Ports => {
+            let lines: Vec<PortLine> = client.get("/weft/v1/ports")?;
+            show(format, &lines, || ports(&lines))
+        }
+        Table::Drops => {
+            let lines: Vec<DropLine> = client.get("/weft/v1/drops")?;
+            show(format, &lines, || drops(&lines))
+        }
+    }
+}
+
+pub(super) fn fdb(lines: &[FdbLine]) -> String {
+    columns(
+        &["NETWORK", "STATION", "PORT", "SANDBOX", "HEARD"],
+        lines.iter().map(|line| {
+            vec![
+                line.network.clone(),
+                line.mac.clone(),
+                line.port.to_string(),
+                line.sandbox.clone(),
+                line.age_s.map_or("static".to_owned(), |s| format!("{} ago", age(u64::from(s)))),
+            ]
+        }),
+    )
+}
+
+fn ports(lines: &[PortLine]) -> String {
+    columns(
+        &[
+            "PORT", "NETWORK", "SANDBOX", "WORKER", "IN", "OCTETS", "FORWARDED", "FLOODED", "DROPPED",
+            "OUT", "OCTETS", "DROPPED",
+        ],
+        lines.iter().map(|line| {
+            vec![
+                line.port.to_string(),
+                line.network.clone(),
+                line.sandbox.clone(),
+                line.worker.to_string(),
+                line.received.to_string(),
+                line.received_octets.to_string(),
+                line.forwarded.to_string(),
+                line.flooded.to_string(),
+                line.dropped.to_string(),
+                line.transmitted.to_string(),
+                line.transmitted_octets.to_string(),
+                line.egress_dropped.to_string(),
+            ]
+        }),
+    )
+}
+
+pub(super) fn drops(lines: &[DropLine]) -> String {
+    if lines.is_empty() {
+        return "nothing was dropped".to_owned();
+    }
+    columns(
+        &["PORT", "SANDBOX", "NETWORK", "REASON", "COUNT", "MEANING"],
+        lines.iter().map(|line| {
+            vec![
+                line.port.map_or("-".to_owned(), |port| port.to_string()),
+                line.sandbox.clone(),
+                line.network.clone(),
+                line.reason.clone(),
+                line.count.to_string(),
+                line.meaning.clone(),
+            ]
+        }),
+    )
+}
+
+/// Prints a value as JSON, or as `text` makes it.
+fn show(
+    format: Format,
+    value: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> Result<ExitCode, Complaint> {
+    match format {
+        Format::Json => {
+            say(&serde_json::to_string_pretty(value).map_err(|error| Complaint::new(&error))?);
+        }
+        Format::Table => say(&text()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Columns as wide as their widest cell, three blanks apart.
+fn columns(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table: Vec<Vec<String>> = vec![heads.iter().map(|head| (*head).to_owned()).collect()];
+    table.extend(rows);
+    let width = |column: usize| {
+        table.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..heads.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let lines: Vec<String> = table
+        .iter()
+        .map(|row| {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            cells.collect::<Vec<_>>().join("   ").trim_end().to_owned()
+        })
+        .collect();
+    lines.join("\n")
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Run => "run",
+        Kind::Netns => "netns",
+        Kind::Tap => "tap",
+        Kind::Qemu => "qemu",
+    }
+}
+
+/// A time span in its largest unit, as Docker prints them.
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}

@@ -1,0 +1,150 @@
+//! What one configuration file declares: a picture of networks and endpoints by name.
+//!
+//! It knows nothing of ids or leases, so two versions of a file can be compared without asking the
+//! running appliance anything. The names of the built-in networks are always declared.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use weft_frame::MacAddr;
+
+use super::driver::Driver;
+use super::endpoint::{EndpointKind, EndpointSpec};
+use super::id::Id;
+use super::network::{NetworkSpec, NetworkUpdate, Origin, SubnetSpec};
+use super::options::NetworkOptions;
+
+/// The networks that always exist.
+pub const BUILT_IN: [&str; 3] = ["bridge", "host", "none"];
+
+/// The networks and endpoints of a file, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// The networks, without the built-in ones.
+    pub networks: BTreeMap<String, DeclaredNetwork>,
+    /// The endpoints.
+    pub endpoints: BTreeMap<String, DeclaredEndpoint>,
+}
+
+/// A network of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeclaredNetwork {
+    /// What kind of thing it is.
+    pub driver: Driver,
+    /// Its subnets; none is one from the default pools.
+    pub subnets: Vec<SubnetSpec>,
+    /// Whether it has no way to the outside.
+    pub internal: bool,
+    /// Whether it has IPv6.
+    pub ipv6: bool,
+    /// Its options.
+    pub options: NetworkOptions,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// An endpoint of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredEndpoint {
+    /// The name of its network.
+    pub network: String,
+    /// Its IPv4 address, if it insists on one.
+    pub ip: Option<Ipv4Addr>,
+    /// Its IPv6 address, if it insists on one.
+    pub ip6: Option<Ipv6Addr>,
+    /// Its station address, if it insists on one.
+    pub mac: Option<MacAddr>,
+    /// Other names for it within the network.
+    pub aliases: Vec<String>,
+    /// What the device is called inside the sandbox.
+    pub ifname: Option<String>,
+    /// What is at the other end.
+    pub attach: Attach,
+}
+
+/// What is at the other end of a declared endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// A program and its arguments, run in a sandbox of its own; never empty.
+    Command(Vec<String>),
+    /// The path of a network namespace.
+    Netns(PathBuf),
+    /// The name of a TAP in the host's own namespace.
+    Tap(String),
+    /// The path of a socket that a virtual machine connects to.
+    Qemu(PathBuf),
+}
+
+impl Attach {
+    /// The kind of endpoint this makes.
+    pub const fn kind(&self) -> EndpointKind {
+        match self {
+            Self::Command(_) => EndpointKind::Sandbox,
+            Self::Netns(_) => EndpointKind::Netns,
+            Self::Tap(_) => EndpointKind::Tap,
+            Self::Qemu(_) => EndpointKind::Qemu,
+        }
+    }
+}
+
+impl fmt::Display for Attach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(words) => write!(f, "command {}", words.join(" ").escape_debug()),
+            Self::Netns(path) => write!(f, "netns {}", path.display()),
+            Self::Tap(name) => write!(f, "tap {name}"),
+            Self::Qemu(path) => write!(f, "qemu {}", path.display()),
+        }
+    }
+}
+
+impl DeclaredNetwork {
+    /// What of this network can change while it runs.
+    pub fn update(&self) -> NetworkUpdate {
+        NetworkUpdate { options: self.options.live, labels: self.labels.clone() }
+    }
+
+    /// The same network after `update`.
+    pub fn updated(&self, update: &NetworkUpdate) -> Self {
+        let mut updated = self.clone();
+        updated.options.live = update.options;
+        updated.labels = update.labels.clone();
+        updated
+    }
+
+    /// The wish for this network that a [`Model`](super::Model) understands.
+    pub fn spec(&self, name: &str, id: Id, created: u64) -> NetworkSpec {
+        NetworkSpec {
+            id,
+            name: name.to_owned(),
+            driver: self.driver,
+            subnets: self.subnets.clone(),
+            internal: self.internal,
+            ipv6: self.ipv6,
+            options: self.options,
+            labels: self.labels.clone(),
+            origin: Origin::File,
+            created,
+        }
+    }
+}
+
+impl DeclaredEndpoint {
+    /// The wish for this endpoint that a [`Model`](super::Model) understands.
+    pub fn spec(&self, name: &str, id: Id) -> EndpointSpec {
+        EndpointSpec {
+            id,
+            name: name.to_owned(),
+            network: self.network.clone(),
+            mac: self.mac,
+            ip: self.ip,
+            ip6: self.ip6,
+            aliases: self.aliases.clone(),
+            ifname: self.ifname.clone(),
+            kind: self.attach.kind(),
+            origin: Origin::File,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The rules of networks: adding, adjusting and removing one.
+
+use ipnetwork::IpNetwork;
+use weft_ipam::{Family, PoolError};
+
+use super::{MAX_NETWORKS, Model, Outcome};
+use crate::cnm::id::{Id, is_name};
+use crate::cnm::network::{
+    MAX_SUBNETS, Network, NetworkSpec, NetworkUpdate, Origin, Subnet, SubnetSpec,
+};
+use crate::cnm::options::MIN_MTU_IPV6;
+use crate::cnm::refusal::Refusal;
+
+/// How many of the endpoints that keep a network in use are named.
+const MAX_NAMED: usize = 5;
+
+impl Model {
+    pub(super) fn add_network(&mut self, spec: NetworkSpec) -> Result<Outcome, Refusal> {
+        self.check_network(&spec)?;
+        let subnets = self.add_subnets(&spec)?;
+        let id = spec.id;
+        self.insert_network(Network {
+            id,
+            name: spec.name,
+            driver: spec.driver,
+            ipv6: subnets.iter().any(|subnet| subnet.subnet.is_ipv6()),
+            subnets,
+            internal: spec.internal,
+            options: spec.options,
+            labels: spec.labels,
+            origin: spec.origin,
+            created: spec.created,
+        });
+        Ok(Outcome::NetworkAdded(id))
+    }
+
+    pub(super) fn update_network(
+        &mut self,
+        reference: &str,
+        update: NetworkUpdate,
+    ) -> Result<Outcome, Refusal> {
+        let id = self.resolve(reference)?.id;
+        let network = self.networks.get_mut(&id).expect("a resolved network is there");
+        let options = std::mem::replace(&mut network.options.live, update.options);
+        let labels = std::mem::replace(&mut network.labels, update.labels);
+        Ok(Outcome::NetworkUpdated { id, was: NetworkUpdate { options, labels } })
+    }
+
+    pub(super) fn remove_network(&mut self, reference: &str) -> Result<Outcome, Refusal> {
+        let network = self.resolve(reference)?;
+        let (id, name) = (network.id, network.name.clone());
+        match network.origin {
+            Origin::BuiltIn => return Err(Refusal::BuiltIn { network: name }),
+            Origin::File | Origin::Api | Origin::Docker => {}
+        }
+        let by: Vec<String> =
+            self.endpoints_of(id).take(MAX_NAMED).map(|endpoint| endpoint.name.clone()).collect();
+        if !by.is_empty() {
+            return Err(Refusal::NetworkInUse { network: name, by });
+        }
+        let network = self.networks.remove(&id).expect("a resolved network is there");
+        self.by_name.remove(&network.name);
+        self.members.remove(&id);
+        self.remove_subnets(&network.subnets);
+        Ok(Outcome::NetworkRemoved(Box::new(network)))
+    }
+
+    /// Gives `bridge` a subnet if it has none, and says whether it did.
+    pub(super) fn ensure_subnet(&mut self, id: Id) -> Result<bool, Refusal> {
+        let network = self.networks.get(&id).expect("a resolved network is there");
+        if !network.driver.is_switched() || !network.subnets.is_empty() {
+            return Ok(false);
+        }
+        let name = network.name.clone();
+        let subnet = self.add_subnet(&name, &SubnetSpec::default(), Family::V4)?;
+        let network = self.networks.get_mut(&id).expect("a resolved network is there");
+        network.subnets.push(subnet);
+        Ok(true)
+    }
+
+    /// Undoes [`Self::ensure_subnet`].
+    pub(super) fn forget_subnet(&mut self, id: Id) {
+        let network = self.networks.get_mut(&id).expect("a resolved network is there");
+        let subnets = std::mem::take(&mut network.subnets);
+        self.remove_subnets(&subnets);
+    }
+
+    fn check_network(&self, spec: &NetworkSpec) -> Result<(), Refusal> {
+        let name = || spec.name.clone();
+        if !is_name(&spec.name) {
+            return Err(Refusal::BadName { what: "a network", name: name() });
+        }
+        if let Some(id) = self.by_name.get(&spec.name) {
+            return Err(Refusal::NetworkExists { name: name(), id: *id });
+        }
+        self.check_id(spec.id)?;
+        if self.networks.len() >= MAX_NETWORKS {
+            return Err(Refusal::TooMany { what: "networks", limit: MAX_NETWORKS });
+        }
+        let subnets = wanted_subnets(spec);
+        if subnets.len() > MAX_SUBNETS {
+            return Err(Refusal::TooMany { what: "subnets in one network", limit: MAX_SUBNETS });
+        }
+        if !spec.driver.is_switched() && (spec.ipv6 || !spec.subnets.is_empty()) {
+            let what = "subnets";
+            return Err(Refusal::NotSwitched { network: name(), driver: spec.driver, what });
+        }
+        let is_incomplete =
+            |subnet: &SubnetSpec| subnet.subnet.is_none() && *subnet != SubnetSpec::default();
+        if spec.subnets.iter().any(is_incomplete) {
+            return Err(Refusal::SubnetMissing { network: name() });
+        }
+        let has_ipv6 = subnets.iter().any(|(_, family)| *family == Family::V6);
+        if has_ipv6 && spec.options.mtu < MIN_MTU_IPV6 {
+            return Err(Refusal::SmallMtu { network: name(), mtu: spec.options.mtu });
+        }
+        Ok(())
+    }
+
+    /// Takes every subnet of a wish, or none.
+    fn add_subnets(&mut self, spec: &NetworkSpec) -> Result<Vec<Subnet>, Refusal> {
+        let mut added = Vec::new();
+        for (subnet, family) in wanted_subnets(spec) {
+            match self.add_subnet(&spec.name, &subnet, family) {
+                Ok(subnet) => added.push(subnet),
+                Err(refusal) => {
+                    self.remove_subnets(&added);
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok(added)
+    }
+
+    fn add_subnet(
+        &mut self,
+        network: &str,
+        spec: &SubnetSpec,
+        family: Family,
+    ) -> Result<Subnet, Refusal> {
+        self.addresses.add(spec, family).map_err(|source| {
+            if let PoolError::Overlap { pool, other } = source {
+                let network = self.owner(other).map_or(network, |owner| &owner.name).to_owned();
+                return Refusal::Overlap { subnet: pool, other, network };
+            }
+            Refusal::Pool { network: network.to_owned(), source }
+        })
+    }
+
+    fn remove_subnets(&mut self, subnets: &[Subnet]) {
+        subnets.iter().for_each(|subnet| self.addresses.remove(subnet.subnet));
+    }
+
+    /// The network that a subnet belongs to.
+    fn owner(&self, subnet: IpNetwork) -> Option<&Network> {
+        self.networks
+            .values()
+            .find(|network| network.subnets.iter().any(|own| own.subnet == subnet))
+    }
+}
+
+/// The subnets that a wish amounts to, those from the default pools included, each with its family.
+fn wanted_subnets(spec: &NetworkSpec) -> Vec<(SubnetSpec, Family)> {
+    if !spec.driver.is_switched() {
+        return Vec::new();
+    }
+    let family_of = |subnet: &SubnetSpec| subnet.subnet.map_or(Family::V4, Family::of);
+    let mut wanted: Vec<(SubnetSpec, Family)> =
+        spec.subnets.iter().map(|subnet| (subnet.clone(), family_of(subnet))).collect();
+    if wanted.is_empty() {
+        wanted.push((SubnetSpec::default(), Family::V4));
+    }
+    if spec.ipv6 && wanted.iter().all(|(_, family)| *family == Family::V4) {
+        wanted.push((SubnetSpec::default(), Family::V6));
+    }
+    wanted
+}

@@ -1,0 +1,148 @@
+//! Networks: what is asked for, and what exists.
+//!
+//! A [`NetworkSpec`] is a wish: it may leave subnets to the default pools and gateways to the rule
+//! that the first address is the gateway. A [`Network`] is what came of it, with every such choice
+//! made.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use weft_frame::MacAddr;
+
+use super::driver::Driver;
+use super::id::Id;
+use super::options::{LiveOptions, NetworkOptions};
+
+/// How many subnets one network may have.
+pub const MAX_SUBNETS: usize = 16;
+
+/// A network that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkSpec {
+    /// Its id, chosen by whoever asks.
+    pub id: Id,
+    /// Its name, unique among networks.
+    pub name: String,
+    /// What kind of thing it is.
+    pub driver: Driver,
+    /// Its subnets. When there are none, a switched network gets an IPv4 subnet from the default
+    /// pools.
+    pub subnets: Vec<SubnetSpec>,
+    /// Whether it has no way to the outside.
+    pub internal: bool,
+    /// Whether it has IPv6; an IPv6 subnet among `subnets` says so too. When there is none, one
+    /// comes from the default pools.
+    pub ipv6: bool,
+    /// What the switch does differently from the defaults.
+    pub options: NetworkOptions,
+    /// What its makers want to remember; means nothing to us.
+    pub labels: BTreeMap<String, String>,
+    /// Which door it came through.
+    pub origin: Origin,
+    /// When it was made, in milliseconds of Unix time.
+    pub created: u64,
+}
+
+/// A subnet that somebody asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubnetSpec {
+    /// The subnet; `None` is an IPv4 subnet from the default pools, and then nothing else is given.
+    pub subnet: Option<IpNetwork>,
+    /// The part of the subnet that addresses are given from unless one is asked for.
+    pub ip_range: Option<IpNetwork>,
+    /// The gateway's address; the first of the subnet when absent.
+    pub gateway: Option<IpAddr>,
+    /// Addresses that are never given, each with the name of what has it.
+    pub aux: BTreeMap<String, IpAddr>,
+}
+
+/// The door a network or an endpoint came through, and so who may take it away again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// Always there: `bridge`, `host`, `none`.
+    BuiltIn,
+    /// Declared in the file; a reload may change it.
+    File,
+    /// Asked for over the socket, by the command line or a Docker client.
+    Api,
+    /// Docker Engine, through its plugin protocol.
+    Docker,
+}
+
+/// What can change on a network while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkUpdate {
+    /// The live options, all of them.
+    pub options: LiveOptions,
+    /// The labels, all of them.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A network that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its id.
+    pub id: Id,
+    /// Its name.
+    pub name: String,
+    /// What kind of thing it is.
+    pub driver: Driver,
+    /// Its subnets. Empty for drivers without addresses, and for `bridge` until its first endpoint.
+    pub subnets: Vec<Subnet>,
+    /// Whether it has no way to the outside.
+    pub internal: bool,
+    /// Whether it has an IPv6 subnet.
+    pub ipv6: bool,
+    /// Its options.
+    pub options: NetworkOptions,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Which door it came through.
+    pub origin: Origin,
+    /// When it was made, in milliseconds of Unix time.
+    pub created: u64,
+}
+
+/// A subnet of a network that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// The subnet.
+    pub subnet: IpNetwork,
+    /// The part of it that addresses are given from.
+    pub ip_range: Option<IpNetwork>,
+    /// The gateway's address, if the subnet has room for one.
+    pub gateway: Option<IpAddr>,
+    /// Addresses that are never given, each with the name of what has it.
+    pub aux: BTreeMap<String, IpAddr>,
+}
+
+impl Network {
+    /// The station address of the network's gateway: always the same for the same network.
+    pub fn gateway_mac(&self) -> MacAddr {
+        station_address(&self.id, 0)
+    }
+
+    /// The gateway's addresses, in the order of the subnets.
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        self.subnets.iter().filter_map(|subnet| subnet.gateway)
+    }
+
+    /// The subnet that `address` belongs to.
+    pub fn subnet_of(&self, address: IpAddr) -> Option<&Subnet> {
+        self.subnets.iter().find(|subnet| subnet.subnet.contains(address))
+    }
+}
+
+/// The `attempt`th locally administered unicast station address that an id stands for.
+///
+/// Five of the id's octets behind `02`, starting at octet `attempt`, so that a collision within a
+/// network has other candidates to fall back on.
+pub(crate) fn station_address(id: &Id, attempt: usize) -> MacAddr {
+    let octets = id.octets();
+    let mut address = [0x02; 6];
+    for (at, octet) in address.iter_mut().skip(1).enumerate() {
+        *octet = octets[(attempt + at) % octets.len()];
+    }
+    MacAddr(address)
+}

@@ -1,0 +1,388 @@
+//! Options of a network: string pairs at every door, typed inside.
+//!
+//! Docker passes options as pairs of strings, the command line as `--opt key=value`, the file as a
+//! table. All of them end in [`NetworkOptions::set`], so all know the same keys, take the same
+//! values and refuse in the same words. What a running network can change is a struct of its own,
+//! [`LiveOptions`]; the rest needs the network to be made again.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use super::id::{listed, nearest};
+
+/// The MTU of a network whose options do not say one.
+pub const DEFAULT_MTU: u16 = 1500;
+
+/// The smallest MTU: what every IPv4 host takes (RFC 791 §3.1, "Total Length").
+pub const MIN_MTU: u16 = 576;
+
+/// The smallest MTU of a network with IPv6 (RFC 8200 §5).
+pub const MIN_MTU_IPV6: u16 = 1280;
+
+/// The largest MTU: what the kernel allows a TAP, 65535 less the Ethernet header.
+pub const MAX_MTU: u16 = 65_521;
+
+/// How many stations a network's FDB holds when its options do not say.
+pub const DEFAULT_FDB_CAPACITY: u32 = 4096;
+
+/// The options of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkOptions {
+    /// What can change while the network runs.
+    pub live: LiveOptions,
+    /// The largest IP packet of the network, in octets: [`MIN_MTU`] to [`MAX_MTU`].
+    pub mtu: u16,
+    /// How many stations the FDB holds: 16 to 1 048 576.
+    pub fdb_capacity: u32,
+}
+
+/// The options that change on a running network without disturbing anybody in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveOptions {
+    /// Whether endpoints reach the gateway only, and not each other.
+    pub isolated: bool,
+    /// How many frames a second each port may flood; `None` is no limit.
+    pub storm_control: Option<NonZeroU32>,
+    /// Whether an endpoint may send from addresses that are not its own.
+    pub spoof: Spoof,
+    /// How long a station unheard stays in the FDB, in seconds: 10 to 1 000 000.
+    pub fdb_age_s: u32,
+}
+
+/// Whether an endpoint may send from addresses that are not its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spoof {
+    /// Such frames are dropped.
+    #[default]
+    Deny,
+    /// Such frames pass; for routers, VRRP and nested networks.
+    Allow,
+}
+
+impl Default for NetworkOptions {
+    fn default() -> Self {
+        Self { live: LiveOptions::default(), mtu: DEFAULT_MTU, fdb_capacity: DEFAULT_FDB_CAPACITY }
+    }
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        // 300 s is what IEEE 802.1Q §8.8.3 recommends.
+        Self { isolated: false, storm_control: None, spoof: Spoof::Deny, fdb_age_s: 300 }
+    }
+}
+
+/// Options of the project that this version does not have.
+const LATER: [&str; 4] = ["encrypted", "vni", "learn-peers", "parent"];
+
+/// The names under which options are known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Isolated,
+    StormControl,
+    Mtu,
+    Spoof,
+    FdbCapacity,
+    FdbAge,
+}
+
+impl Key {
+    const ALL: [Self; 6] = [
+        Self::Isolated,
+        Self::StormControl,
+        Self::Mtu,
+        Self::Spoof,
+        Self::FdbCapacity,
+        Self::FdbAge,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Isolated => "isolated",
+            Self::StormControl => "storm-control",
+            Self::Mtu => "mtu",
+            Self::Spoof => "spoof",
+            Self::FdbCapacity => "fdb-capacity",
+            Self::FdbAge => "fdb-age",
+        }
+    }
+
+    const fn expected(self) -> &'static str {
+        match self {
+            Self::Isolated => "true or false",
+            Self::StormControl => {
+                "frames per second for each port, such as \"1000/s\", or \"off\" for no limit"
+            }
+            Self::Mtu => "a number of octets from 576 to 65521",
+            Self::Spoof => "\"allow\" or \"deny\"",
+            Self::FdbCapacity => "a number of stations from 16 to 1048576",
+            Self::FdbAge => {
+                "a time from 10 s to 1000000 s with its unit, such as \"300s\" or \"5m\""
+            }
+        }
+    }
+
+    /// Docker's word for the MTU is taken for ours, so that files and habits carry over.
+    fn find(name: &str) -> Option<Self> {
+        if name == "com.docker.network.driver.mtu" {
+            return Some(Self::Mtu);
+        }
+        Self::ALL.into_iter().find(|key| key.name() == name)
+    }
+}
+
+impl NetworkOptions {
+    /// Reads options from pairs of strings; what is not given keeps its default.
+    ///
+    /// # Errors
+    /// The first pair with an unknown key or a value the key does not take.
+    pub fn parse<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, OptionError> {
+        let mut options = Self::default();
+        for (key, value) in pairs {
+            options.set(key, value)?;
+        }
+        Ok(options)
+    }
+
+    /// Sets one option from its name and value.
+    ///
+    /// # Errors
+    /// [`OptionError`]; then nothing is changed.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), OptionError> {
+        let Some(known) = Key::find(key) else {
+            return Err(match LATER.into_iter().find(|later| *later == key) {
+                Some(key) => OptionError::Later { key },
+                None => OptionError::Unknown { key: key.to_owned() },
+            });
+        };
+        let accepted = match known {
+            Key::Isolated => read_bool(value).map(|isolated| self.live.isolated = isolated),
+            Key::StormControl => read_rate(value).map(|rate| self.live.storm_control = rate),
+            Key::Mtu => read_number(value, u32::from(MIN_MTU), u32::from(MAX_MTU))
+                .and_then(|mtu| u16::try_from(mtu).ok())
+                .map(|mtu| self.mtu = mtu),
+            Key::Spoof => read_spoof(value).map(|spoof| self.live.spoof = spoof),
+            Key::FdbCapacity => {
+                read_number(value, 16, 1 << 20).map(|capacity| self.fdb_capacity = capacity)
+            }
+            Key::FdbAge => read_seconds(value, 10, 1_000_000).map(|age| self.live.fdb_age_s = age),
+        };
+        accepted.ok_or_else(|| OptionError::Value {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            expected: known.expected(),
+        })
+    }
+
+    /// The options as pairs of strings, in a fixed order; `parse` of them gives them back.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        let mut pairs = self.live.pairs();
+        pairs.push((Key::Mtu.name(), self.mtu.to_string()));
+        pairs.push((Key::FdbCapacity.name(), self.fdb_capacity.to_string()));
+        pairs
+    }
+
+    /// The pairs that differ from the defaults.
+    pub fn chosen(&self) -> Vec<(&'static str, String)> {
+        let defaults = Self::default().pairs();
+        self.pairs().into_iter().filter(|pair| !defaults.contains(pair)).collect()
+    }
+}
+
+impl LiveOptions {
+    /// The live options as pairs of strings, in a fixed order.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        let storm = self.storm_control.map_or("off".to_owned(), |rate| format!("{rate}/s"));
+        vec![
+            (Key::Isolated.name(), self.isolated.to_string()),
+            (Key::StormControl.name(), storm),
+            (Key::Spoof.name(), self.spoof.to_string()),
+            (Key::FdbAge.name(), format!("{}s", self.fdb_age_s)),
+        ]
+    }
+}
+
+impl fmt::Display for Spoof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deny => "deny",
+            Self::Allow => "allow",
+        })
+    }
+}
+
+fn read_bool(value: &str) -> Option<bool> {
+    match value {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
+fn read_spoof(value: &str) -> Option<Spoof> {
+    match value {
+        "allow" => Some(Spoof::Allow),
+        "deny" => Some(Spoof::Deny),
+        _ => None,
+    }
+}
+
+/// Digits only: no sign, no blank, no underscore; `None` outside `least..=most`.
+fn read_number(value: &str, least: u32, most: u32) -> Option<u32> {
+    if !value.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    value.parse().ok().filter(|number| (least..=most).contains(number))
+}
+
+fn read_rate(value: &str) -> Option<Option<NonZeroU32>> {
+    if value == "off" {
+        return Some(None);
+    }
+    let rate = read_number(value.strip_suffix("/s")?, 1, u32::MAX)?;
+    NonZeroU32::new(rate).map(Some)
+}
+
+fn read_seconds(value: &str, least: u32, most: u32) -> Option<u32> {
+    let (digits, unit_s) = [("s", 1), ("m", 60), ("h", 3600)]
+        .into_iter()
+        .find_map(|(unit, unit_s)| value.strip_suffix(unit).map(|digits| (digits, unit_s)))?;
+    let seconds = read_number(digits, 0, u32::MAX)?.checked_mul(unit_s)?;
+    Some(seconds).filter(|seconds| (least..=most).contains(seconds))
+}
+
+/// Why an option is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionError {
+    /// No option has this name.
+    #[error("unknown option {key:?}")]
+    Unknown {
+        /// The name given.
+        key: String,
+    },
+    /// The project has the option, but not in this version.
+    #[error("option {key} is not in this version")]
+    Later {
+        /// The option.
+        key: &'static str,
+    },
+    /// The option does not take this value.
+    #[error("option {key} cannot be {value:?}")]
+    Value {
+        /// The option.
+        key: String,
+        /// The value given.
+        value: String,
+        /// What it takes.
+        expected: &'static str,
+    },
+}
+
+impl OptionError {
+    /// Whether the option itself is refused, rather than its value.
+    pub const fn is_about_key(&self) -> bool {
+        match self {
+            Self::Unknown { .. } | Self::Later { .. } => true,
+            Self::Value { .. } => false,
+        }
+    }
+
+    /// What to write instead.
+    pub fn help(&self) -> String {
+        match self {
+            Self::Unknown { key } => {
+                let known = listed(Key::ALL.map(Key::name));
+                match nearest(key, Key::ALL.map(Key::name)) {
+                    Some(near) => format!("did you mean {near:?}? The options are {known}"),
+                    None => format!("the options are {known}"),
+                }
+            }
+            Self::Later { .. } => {
+                "leave it out; this version has no tunnels and no macvlan".to_owned()
+            }
+            Self::Value { expected, .. } => format!("it takes {expected}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_given_as_text_are_read_and_written_back() {
+        let pairs = [
+            ("isolated", "true"),
+            ("storm-control", "1000/s"),
+            ("spoof", "allow"),
+            ("fdb-age", "10m"),
+            ("com.docker.network.driver.mtu", "9000"),
+            ("fdb-capacity", "65536"),
+        ];
+        let options = NetworkOptions::parse(pairs).unwrap();
+        let expected = NetworkOptions {
+            live: LiveOptions {
+                isolated: true,
+                storm_control: NonZeroU32::new(1000),
+                spoof: Spoof::Allow,
+                fdb_age_s: 600,
+            },
+            mtu: 9000,
+            fdb_capacity: 65_536,
+        };
+        assert_eq!(options, expected);
+
+        let written = options.pairs();
+        let again = NetworkOptions::parse(written.iter().map(|(key, value)| (*key, &**value)));
+        assert_eq!(again, Ok(options));
+        assert_eq!(options.chosen().len(), 6);
+        assert_eq!(NetworkOptions::default().chosen(), []);
+        let written = NetworkOptions::default().pairs();
+        let again = NetworkOptions::parse(written.iter().map(|(key, value)| (*key, &**value)));
+        assert_eq!(again, Ok(NetworkOptions::default()));
+    }
+
+    #[test]
+    fn a_value_the_option_does_not_take_is_refused_and_changes_nothing() {
+        let cases = [
+            ("isolated", "yes"),
+            ("isolated", ""),
+            ("storm-control", "1000"),
+            ("storm-control", "0/s"),
+            ("storm-control", "4294967296/s"),
+            ("storm-control", "/s"),
+            ("mtu", "575"),
+            ("mtu", "65522"),
+            ("mtu", "+1500"),
+            ("mtu", ""),
+            ("spoof", "true"),
+            ("fdb-capacity", "15"),
+            ("fdb-capacity", "1048577"),
+            ("fdb-age", "300"),
+            ("fdb-age", "9s"),
+            ("fdb-age", "1000001s"),
+            ("fdb-age", "4294967295h"),
+            ("fdb-age", "s"),
+        ];
+        for (key, value) in cases {
+            let mut options = NetworkOptions::default();
+            let error = options.set(key, value).unwrap_err();
+            assert!(matches!(error, OptionError::Value { .. }), "{key}={value}: {error}");
+            assert_eq!(options, NetworkOptions::default());
+        }
+    }
+
+    #[test]
+    fn an_unknown_option_is_refused_with_the_known_ones() {
+        let error = NetworkOptions::parse([("isolate", "true")]).unwrap_err();
+        assert_eq!(error.to_string(), "unknown option \"isolate\"");
+        assert_eq!(
+            error.help(),
+            "did you mean \"isolated\"? The options are isolated, storm-control, mtu, spoof, \
+             fdb-capacity and fdb-age"
+        );
+    }
+}

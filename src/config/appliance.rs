@@ -1,0 +1,203 @@
+//! `[appliance]` and `[ipam]`: the process itself, and where subnets come from.
+
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+use ipnetwork::IpNetwork;
+use toml::Spanned;
+use toml::de::DeValue;
+use weft_ipam::{DefaultPool, DefaultPools, PoolError};
+
+use super::finding::Findings;
+use super::network::read_subnet;
+use super::section::{Entry, Section};
+use crate::cnm::id::{is_name, listed, nearest};
+
+/// The most data-path threads that can be asked for.
+pub const MAX_WORKERS: usize = 64;
+
+/// How many default pools a file may list.
+const MAX_POOLS: usize = 256;
+
+/// How the process itself is set up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Appliance {
+    /// What this appliance is called; the host's name when absent.
+    pub name: Option<String>,
+    /// How many threads move frames, 1 to [`MAX_WORKERS`]; chosen for the machine when absent.
+    pub workers: Option<usize>,
+    /// How they wait for frames.
+    pub engine: Engine,
+}
+
+/// How the data path waits for frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// The better of the others that the kernel allows.
+    #[default]
+    Auto,
+    /// `epoll`, then `read` and `write`; every kernel has it.
+    Epoll,
+    /// `io_uring`; many containers and hardened kernels forbid it.
+    IoUring,
+}
+
+impl Engine {
+    /// Every engine.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Epoll, Self::IoUring];
+
+    /// The engine's name in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Epoll => "epoll",
+            Self::IoUring => "io-uring",
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Engine {
+    type Err = UnknownEngine;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEngine> {
+        Self::ALL.into_iter().find(|engine| engine.name() == name).ok_or(UnknownEngine)
+    }
+}
+
+/// A word that is no engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown engine")]
+pub struct UnknownEngine;
+
+pub(super) fn read(root: &Section<'_>, findings: &mut Findings) -> Appliance {
+    let Some(section) = root.section("appliance", findings) else {
+        return Appliance::default();
+    };
+    section.refuse_others(&["name", "workers", "engine"], &[], findings);
+    let name = section.text("name", findings).and_then(|name| read_name(&name, findings));
+    let workers = section.entry("workers").and_then(|entry| read_workers(entry, findings));
+    let engine = section.text("engine", findings).and_then(|word| read_engine(&word, findings));
+    Appliance { name, workers, engine: engine.unwrap_or_default() }
+}
+
+fn read_name(name: &Spanned<&str>, findings: &mut Findings) -> Option<String> {
+    if is_name(name.get_ref()) {
+        return Some((*name.get_ref()).to_owned());
+    }
+    findings.add(
+        name.span(),
+        format_args!("{:?} cannot name an appliance", name.get_ref()),
+        "a letter or digit, then letters, digits, \"_\", \".\" and \"-\"; at most 63 characters",
+    );
+    None
+}
+
+fn read_workers(entry: &Entry<'_>, findings: &mut Findings) -> Option<usize> {
+    let help = format!("a number from 1 to {MAX_WORKERS}, or nothing to suit the machine");
+    let workers = read_integer(entry, &help, findings)?;
+    let fits = usize::try_from(workers).ok().filter(|workers| (1..=MAX_WORKERS).contains(workers));
+    if fits.is_none() {
+        findings.add(entry.value.span(), format_args!("workers cannot be {workers}"), help);
+    }
+    fits
+}
+
+fn read_engine(word: &Spanned<&str>, findings: &mut Findings) -> Option<Engine> {
+    let engine = word.get_ref().parse().ok();
+    if engine.is_none() {
+        let message = format!("unknown engine {:?}", word.get_ref());
+        let known = listed(Engine::ALL);
+        match nearest(word.get_ref(), Engine::ALL.map(Engine::name)) {
+            Some(near) => {
+                let help = format!("did you mean {near:?}? The engines are {known}");
+                findings.add(word.span(), message, help);
+            }
+            None => findings.add(word.span(), message, format_args!("the engines are {known}")),
+        }
+    }
+    engine
+}
+
+pub(super) fn read_pools(root: &Section<'_>, findings: &mut Findings) -> DefaultPools {
+    let Some(section) = root.section("ipam", findings) else {
+        return DefaultPools::docker();
+    };
+    let later = [("plugin-dirs", "this version asks no remote IPAM drivers")];
+    section.refuse_others(&["default-address-pools"], &later, findings);
+    let Some(entry) = section.entry("default-address-pools") else {
+        return DefaultPools::docker();
+    };
+    let how = "write default-address-pools = [{ base = \"172.18.0.0/16\", size = 24 }]";
+    let DeValue::Array(list) = entry.value.get_ref() else {
+        entry.mistyped("a list of tables", how, findings);
+        return DefaultPools::docker();
+    };
+    if list.is_empty() || list.len() > MAX_POOLS {
+        let message = format!("there are {} default pools", list.len());
+        let help = format!("list 1 to {MAX_POOLS}, or leave the key out to have Docker's");
+        findings.add(entry.value.span(), message, help);
+    }
+    let mut pools = Vec::new();
+    for item in list.iter().take(MAX_POOLS) {
+        let DeValue::Table(table) = item.get_ref() else {
+            findings.add(item.span(), "a default pool is a table with base and size", how);
+            continue;
+        };
+        let pool = Section::new("ipam.default-address-pools", table);
+        pools.extend(read_pool(&pool, item.span(), findings));
+    }
+    DefaultPools::new(pools)
+}
+
+fn read_pool(
+    pool: &Section<'_>,
+    span: Range<usize>,
+    findings: &mut Findings,
+) -> Option<DefaultPool> {
+    pool.refuse_others(&["base", "size"], &[], findings);
+    for key in ["base", "size"] {
+        if pool.entry(key).is_none() {
+            let help = "write { base = \"172.18.0.0/16\", size = 24 }";
+            findings.add(span.clone(), format_args!("a default pool needs {key:?}"), help);
+        }
+    }
+    let base: Spanned<IpNetwork> =
+        pool.text("base", findings).and_then(|text| read_subnet(&text, findings))?;
+    let entry = pool.entry("size")?;
+    let help = "a prefix length from that of the base to 32 (IPv4) or 128 (IPv6), such as 24";
+    let size = read_integer(entry, help, findings)?;
+    let Ok(size) = u8::try_from(size) else {
+        findings.add(entry.value.span(), format_args!("size cannot be {size}"), help);
+        return None;
+    };
+    match DefaultPool::new(*base.get_ref(), size) {
+        Ok(pool) => Some(pool),
+        Err(error @ (PoolError::SizeTooLong { .. } | PoolError::SizeTooShort { .. })) => {
+            findings.add(entry.value.span(), error, help);
+            None
+        }
+        Err(error) => {
+            findings.add(base.span(), error, "choose a base such as \"172.18.0.0/16\"");
+            None
+        }
+    }
+}
+
+fn read_integer(entry: &Entry<'_>, help: &str, findings: &mut Findings) -> Option<i64> {
+    let DeValue::Integer(integer) = entry.value.get_ref() else {
+        entry.mistyped("a whole number", help, findings);
+        return None;
+    };
+    let read = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+    if read.is_none() {
+        findings.add(entry.value.span(), format_args!("{integer} is out of range"), help);
+    }
+    read
+}

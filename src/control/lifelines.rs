@@ -1,0 +1,186 @@
+//! The appliance's end of a life line: one task for each sandbox.
+//!
+//! The task reads what the sandbox says, writes what the control plane has for it, and keeps its
+//! hosts file current. When the connection ends, the sandbox is dismissed; that is the only way a
+//! sandbox goes.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+use super::Control;
+use super::failure::Rejected;
+use crate::api::lifeline::{Inbox, encode};
+use crate::api::shapes::{AttachRequest, Failure, FromAppliance, FromSandbox};
+use crate::cnm::Id;
+
+/// Messages that may wait for a sandbox.
+const OUTBOX: usize = 16;
+/// How long names are gathered before neighbours are told: two hundred sandboxes that start
+/// together cost each of them a handful of messages, not two hundred.
+const GATHER: Duration = Duration::from_millis(20);
+/// How long a sandbox may take to say who it is.
+const INTRODUCTION: Duration = Duration::from_secs(10);
+
+/// Serves one life line until it ends.
+pub async fn serve(control: Control, socket: UnixStream) {
+    let (outbox, waiting) = mpsc::channel(OUTBOX);
+    let mut line = Line { socket, inbox: Inbox::default() };
+    let introduced = tokio::time::timeout(INTRODUCTION, line.introduction()).await;
+    let request = match introduced {
+        Ok(Ok(Some(request))) => request,
+        Ok(Ok(None)) | Err(_) => return,
+        Ok(Err(error)) => return line.refuse(&Rejected::new(400, error.to_string())).await,
+    };
+    match control.admit(&request, outbox) {
+        Ok((sandbox, name, endpoints)) => {
+            let guard = Dismissal { control: control.clone(), sandbox };
+            let on_demand = control.settings().on_demand;
+            let answer = FromAppliance::Assigned { sandbox, name, endpoints, on_demand };
+            let served = line.attend(&control, sandbox, &answer, waiting).await;
+            drop(guard);
+            if let Err(error) = served {
+                tracing::debug!(%error, sandbox = %sandbox.short(), "a life line broke");
+            }
+        }
+        Err(rejected) => line.refuse(&rejected).await,
+    }
+}
+
+/// Dismisses a sandbox however its task ends.
+struct Dismissal {
+    control: Control,
+    sandbox: Id,
+}
+
+impl Drop for Dismissal {
+    fn drop(&mut self) {
+        self.control.dismiss(self.sandbox);
+    }
+}
+
+struct Line {
+    socket: UnixStream,
+    inbox: Inbox,
+}
+
+impl Line {
+    async fn introduction(&mut self) -> io::Result<Option<AttachRequest>> {
+        match self.next().await? {
+            Some(FromSandbox::Attach(request)) => Ok(Some(request)),
+            Some(FromSandbox::Port { .. } | FromSandbox::Running { .. }) => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "the first message must be attach"))
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn attend(
+        &mut self,
+        control: &Control,
+        sandbox: Id,
+        answer: &FromAppliance,
+        mut waiting: mpsc::Receiver<FromAppliance>,
+    ) -> io::Result<()> {
+        self.send(answer).await?;
+        let mut membership = control.membership();
+        membership.mark_unchanged();
+        let mut hosts = control.hosts(sandbox);
+        self.send(&FromAppliance::Hosts(hosts.clone())).await?;
+        control.membership_changed();
+        loop {
+            tokio::select! {
+                said = self.next() => match said? {
+                    Some(message) => self.answer(control, sandbox, message).await?,
+                    None => return Ok(()),
+                },
+                message = waiting.recv() => match message {
+                    Some(message) => self.send(&message).await?,
+                    // The control plane removed the sandbox itself.
+                    None => return Ok(()),
+                },
+                changed = membership.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    tokio::time::sleep(GATHER).await;
+                    membership.mark_unchanged();
+                    let current = control.hosts(sandbox);
+                    if current != hosts {
+                        hosts = current;
+                        self.send(&FromAppliance::Hosts(hosts.clone())).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn answer(
+        &mut self,
+        control: &Control,
+        sandbox: Id,
+        message: FromSandbox,
+    ) -> io::Result<()> {
+        let refusal = match message {
+            FromSandbox::Port { endpoint } => {
+                let descriptor = if self.inbox.descriptors.is_empty() {
+                    Err(Rejected::new(400, "no descriptor came with the port"))
+                } else {
+                    Ok(self.inbox.descriptors.remove(0))
+                };
+                match descriptor.and_then(|port| control.connect(sandbox, endpoint, port)) {
+                    Ok(()) => return self.send(&FromAppliance::Attached { endpoint }).await,
+                    Err(rejected) => rejected,
+                }
+            }
+            FromSandbox::Running { pid } => {
+                control.running(sandbox, pid);
+                return Ok(());
+            }
+            FromSandbox::Attach(_) => Rejected::new(400, "the sandbox is attached already"),
+        };
+        self.refuse(&refusal).await;
+        Err(io::Error::other(refusal.failure.message))
+    }
+
+    async fn refuse(&mut self, rejected: &Rejected) {
+        let failure: Failure = rejected.failure.clone();
+        // A peer that is gone does not want to know.
+        let _ = self.send(&FromAppliance::Refused(failure)).await;
+    }
+
+    async fn next(&mut self) -> io::Result<Option<FromSandbox>> {
+        loop {
+            if let Some(message) = self.inbox.next()? {
+                return Ok(Some(message));
+            }
+            let (socket, inbox) = (&self.socket, &mut self.inbox);
+            let received =
+                socket.async_io(Interest::READABLE, || inbox.receive(socket.as_fd())).await;
+            match received {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn send(&mut self, message: &FromAppliance) -> io::Result<()> {
+        let octets = encode(message)?;
+        let mut rest = &octets[..];
+        while !rest.is_empty() {
+            self.socket.writable().await?;
+            match self.socket.try_write(rest) {
+                Ok(sent) => rest = &rest[sent..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

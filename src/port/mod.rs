@@ -1,0 +1,189 @@
+//! Where frames enter and leave the appliance.
+//!
+//! A [`Port`] is a descriptor that frames are read from and written to, and the counters of what
+//! passed. There are two kinds: a [`Tap`](PortKind::Tap), which takes superframes as they are, and a
+//! [`Stream`](PortKind::Stream) socket to a virtual machine, which takes plain frames only.
+//!
+//! A port is read by one worker, its owner, and may be written by any. Writing to a TAP needs no
+//! coordination (one `write` is one frame); a stream keeps a frame's octets together with a lock of
+//! its own.
+
+pub mod counters;
+pub mod stream;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::Errno;
+use weft_frame::virtio::{self, Offload};
+use weft_switch::{DropReason, PortId};
+
+use crate::sys;
+use counters::Counters;
+use stream::Stream;
+
+/// One way into and out of the switch.
+#[derive(Debug)]
+pub struct Port {
+    /// Its number in the topology.
+    pub id: PortId,
+    /// The worker that reads it.
+    pub owner: usize,
+    /// The largest IP packet it takes, in octets.
+    pub mtu: u16,
+    /// How frames cross it.
+    pub kind: PortKind,
+    /// One set of counters per worker, so that each is written by one thread.
+    counters: Box<[Counters]>,
+    /// Set when the other side has gone: the device was deleted, or the peer hung up.
+    gone: AtomicBool,
+}
+
+/// The kinds of port.
+#[derive(Debug)]
+pub enum PortKind {
+    /// A TAP in some network namespace; frames carry a virtio-net header.
+    Tap(OwnedFd),
+    /// A stream socket that speaks QEMU's framing.
+    Stream(Stream),
+}
+
+/// Why a descriptor was refused as a port.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PortError {
+    /// The descriptor is not a TAP.
+    #[error("the descriptor passed is not a TAP")]
+    NotTap(#[source] io::Error),
+    /// The descriptor is a TUN, or a TAP without virtio-net headers.
+    #[error("the TAP {0} has no virtio-net headers (IFF_TAP, IFF_NO_PI and IFF_VNET_HDR are needed)")]
+    NoHeaders(String),
+    /// The descriptor is not a connected stream socket.
+    #[error("the descriptor passed is not a connected stream socket")]
+    NotStream,
+    /// The kernel refused a setting.
+    #[error("the descriptor cannot be set up")]
+    SetUp(#[from] io::Error),
+}
+
+impl Port {
+    /// Takes a TAP that somebody made in a namespace of theirs.
+    ///
+    /// # Errors
+    /// When the descriptor is anything else: what a client passes is not trusted.
+    pub fn tap(
+        id: PortId,
+        owner: usize,
+        mtu: u16,
+        workers: usize,
+        fd: OwnedFd,
+    ) -> Result<Self, PortError> {
+        let identity = sys::tap::identify(fd.as_fd()).map_err(PortError::NotTap)?;
+        if !identity.carries_superframes {
+            return Err(PortError::NoHeaders(identity.name));
+        }
+        sys::tap::set_up(fd.as_fd())?;
+        rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
+        Ok(Self::new(id, owner, mtu, workers, PortKind::Tap(fd)))
+    }
+
+    /// Takes a connected stream socket whose other end is a virtual machine.
+    ///
+    /// # Errors
+    /// When the descriptor is anything else.
+    pub fn stream(
+        id: PortId,
+        owner: usize,
+        mtu: u16,
+        workers: usize,
+        fd: OwnedFd,
+    ) -> Result<Self, PortError> {
+        let kind = rustix::net::sockopt::socket_type(&fd).map_err(|_| PortError::NotStream)?;
+        if kind != rustix::net::SocketType::STREAM || rustix::net::getpeername(&fd).is_err() {
+            return Err(PortError::NotStream);
+        }
+        rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
+        Ok(Self::new(id, owner, mtu, workers, PortKind::Stream(Stream::new(fd))))
+    }
+
+    fn new(id: PortId, owner: usize, mtu: u16, workers: usize, kind: PortKind) -> Self {
+        let counters = (0..workers).map(|_| Counters::default()).collect();
+        Self { id, owner, mtu, kind, counters, gone: AtomicBool::new(false) }
+    }
+
+    /// The counters that worker `worker` keeps for this port.
+    pub fn counters(&self, worker: usize) -> &Counters {
+        &self.counters[worker]
+    }
+
+    /// All workers' counters of this port, added up.
+    pub fn totals(&self) -> counters::Totals {
+        self.counters.iter().map(Counters::read).sum()
+    }
+
+    /// Marks that nothing will come from, or go to, this port any more.
+    pub fn mark_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Whether the other side has gone.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Writes one frame, with its virtio-net header in front of it, to this port.
+    ///
+    /// `packet` is header and frame in one; `offload` what the header was found to say; `scratch`
+    /// a buffer for the segments that a stream needs.
+    ///
+    /// # Errors
+    /// Why this copy of the frame ended here.
+    pub fn transmit(
+        &self,
+        packet: &[u8],
+        offload: Offload,
+        scratch: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let frame_len = packet.len() - virtio::LEN;
+        if !offload.fits(frame_len, usize::from(self.mtu)) {
+            return Err(DropReason::TooBig);
+        }
+        match &self.kind {
+            PortKind::Tap(tap) => write_tap(tap, packet).inspect_err(|reason| {
+                if *reason == DropReason::PortGone {
+                    self.mark_gone();
+                }
+            }),
+            PortKind::Stream(stream) => stream.transmit(&packet[virtio::LEN..], offload, scratch),
+        }
+    }
+}
+
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.kind {
+            PortKind::Tap(tap) => tap.as_fd(),
+            PortKind::Stream(stream) => stream.as_fd(),
+        }
+    }
+}
+
+fn write_tap(tap: &OwnedFd, packet: &[u8]) -> Result<(), DropReason> {
+    match rustix::io::write(tap, packet) {
+        Ok(_) => Ok(()),
+        Err(errno) => Err(refusal(errno)),
+    }
+}
+
+/// What a failed write to a TAP means for the frame.
+fn refusal(errno: Errno) -> DropReason {
+    match errno {
+        // The link is down: the sandbox may set it up again.
+        Errno::IO => DropReason::PortDown,
+        // The device was deleted, or its namespace was.
+        Errno::BADFD | Errno::NODEV => DropReason::PortGone,
+        Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM => DropReason::QueueFull,
+        _ => DropReason::Rejected,
+    }
+}

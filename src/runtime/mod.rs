@@ -1,0 +1,345 @@
+//! The data path as the control plane sees it: switches, ports, workers.
+//!
+//! [`Runtime`] is the only code that turns a wish about ports into system calls. Each of its changes
+//! builds a new [`Picture`] and publishes it; the [workers](worker) adopt it. A port that was
+//! removed is let go by the last worker that adopts a picture without it, and only then is its
+//! number free again: a late frame can at worst be dropped, never reach a stranger.
+
+pub mod clock;
+pub mod decide;
+pub mod picture;
+pub mod worker;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use weft_frame::MacAddr;
+use weft_switch::{
+    Binding, DropReason, Entry, Fdb, Group, Guard, NetworkId, PortConfig, PortId, StormControl,
+    Topology,
+};
+
+use crate::cnm::Id;
+use crate::cnm::options::{LiveOptions, NetworkOptions, Spoof};
+use crate::port::counters::Totals;
+use crate::port::{Port, PortError};
+use clock::Clock;
+use picture::{Picture, Published};
+use worker::Handle;
+
+/// The split-horizon group of endpoints that may not reach each other.
+const ISOLATED: Group = Group(1);
+/// An endpoint may teach a switch this part of what it holds.
+const SHARES: usize = 4;
+/// FDB slots looked at per tick and network.
+const AGEING_BUDGET: usize = 1 << 16;
+
+/// How a port's frames reach us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// A TAP.
+    Tap,
+    /// A stream socket with QEMU's framing.
+    Stream,
+}
+
+/// The station behind a port.
+#[derive(Clone, Debug)]
+pub struct Station {
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Its addresses.
+    pub addresses: Vec<std::net::IpAddr>,
+    /// How its frames reach us.
+    pub medium: Medium,
+}
+
+/// Why a port was not added.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddPortError {
+    /// The descriptor is no port.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The network has no switch.
+    #[error("the network has no switch")]
+    NoSwitch,
+    /// Every number is in use.
+    #[error("all 65535 ports are in use")]
+    NoNumber,
+}
+
+/// The switches, the ports, and the threads that serve them.
+#[derive(Debug)]
+pub struct Runtime {
+    published: Published,
+    workers: Vec<Handle>,
+    clock: Clock,
+    switches: BTreeMap<Id, SwitchState>,
+    ports: BTreeMap<PortId, PortState>,
+    /// Numbers of ports that a worker may still hold.
+    retired: HashMap<PortId, (Weak<Port>, Arc<Fdb>)>,
+    last_number: u16,
+    next_owner: usize,
+    seed: u64,
+}
+
+#[derive(Debug)]
+struct SwitchState {
+    number: NetworkId,
+    fdb: Arc<Fdb>,
+    options: LiveOptions,
+    mtu: u16,
+    ageing: usize,
+    /// What was counted at ports of this network that have gone since.
+    past: Totals,
+}
+
+#[derive(Debug)]
+struct PortState {
+    port: Arc<Port>,
+    network: Id,
+    station: Station,
+    storm: Option<Arc<StormControl>>,
+}
+
+impl Runtime {
+    /// Starts `workers` threads.
+    ///
+    /// `seed` keys the hash tables that guests fill.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors or threads.
+    pub fn start(workers: usize, seed: u64) -> io::Result<Self> {
+        let published: Published = Arc::new(ArcSwap::from_pointee(Picture::default()));
+        let clock = Clock::start();
+        let workers = (0..workers.max(1))
+            .map(|index| Handle::start(index, &published, clock))
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            published,
+            workers,
+            clock,
+            switches: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            retired: HashMap::new(),
+            last_number: 0,
+            next_owner: 0,
+            seed,
+        })
+    }
+
+    /// How many threads there are.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Makes a switch for a network.
+    pub fn add_switch(&mut self, network: Id, options: &NetworkOptions) {
+        let used: std::collections::BTreeSet<u16> =
+            self.switches.values().map(|switch| switch.number.0).collect();
+        let Some(number) = (0..u16::MAX).find(|number| !used.contains(number)) else {
+            // The model has fewer networks than there are numbers.
+            debug_assert!(false, "more switches than the model allows");
+            return;
+        };
+        let capacity = options.fdb_capacity as usize;
+        let seed = self.seed.rotate_left(u32::from(number)) ^ u64::from(number);
+        let switch = SwitchState {
+            number: NetworkId(number),
+            fdb: Arc::new(Fdb::new(capacity, capacity / SHARES, seed)),
+            options: options.live,
+            mtu: options.mtu,
+            ageing: 0,
+            past: Totals::default(),
+        };
+        self.switches.insert(network, switch);
+        self.publish();
+    }
+
+    /// Changes what can change on a running switch.
+    pub fn update_switch(&mut self, network: Id, options: LiveOptions) {
+        let Some(switch) = self.switches.get_mut(&network) else { return };
+        switch.options = options;
+        let storm = options.storm_control.map(std::num::NonZeroU32::get);
+        for state in self.ports.values_mut().filter(|state| state.network == network) {
+            state.storm = storm.map(new_storm_control);
+            pin_station(&switch.fdb, &state.station, state.port.id, options.spoof);
+        }
+        self.publish();
+    }
+
+    /// Removes a network's switch. Its ports must have gone before.
+    pub fn remove_switch(&mut self, network: Id) {
+        self.switches.remove(&network);
+        self.publish();
+    }
+
+    /// Adds a port to a network's switch.
+    ///
+    /// # Errors
+    /// See [`AddPortError`].
+    pub fn add_port(
+        &mut self,
+        network: Id,
+        station: Station,
+        descriptor: OwnedFd,
+    ) -> Result<PortId, AddPortError> {
+        let id = self.free_number().ok_or(AddPortError::NoNumber)?;
+        let switch = self.switches.get(&network).ok_or(AddPortError::NoSwitch)?;
+        let owner = self.next_owner;
+        let count = self.workers.len();
+        let port = match station.medium {
+            Medium::Tap => Port::tap(id, owner, switch.mtu, count, descriptor)?,
+            Medium::Stream => Port::stream(id, owner, switch.mtu, count, descriptor)?,
+        };
+        self.next_owner = (owner + 1) % count;
+        self.last_number = id.get();
+        pin_station(&switch.fdb, &station, id, switch.options.spoof);
+        let storm = switch.options.storm_control.map(|rate| new_storm_control(rate.get()));
+        self.ports.insert(id, PortState { port: Arc::new(port), network, station, storm });
+        self.publish();
+        Ok(id)
+    }
+
+    /// Removes a port; its counters go on in the network's sum of past ports.
+    pub fn remove_port(&mut self, id: PortId) {
+        let Some(state) = self.ports.remove(&id) else { return };
+        self.publish();
+        let Some(switch) = self.switches.get_mut(&state.network) else { return };
+        switch.fdb.forget(id);
+        let past = std::mem::take(&mut switch.past);
+        switch.past = [past, state.port.totals()].into_iter().sum();
+        self.retired.insert(id, (Arc::downgrade(&state.port), Arc::clone(&switch.fdb)));
+    }
+
+    /// Does what has to be done from time to time: ages the FDBs, frees the numbers of ports that
+    /// nobody holds any more. To be called about once a second.
+    pub fn tick(&mut self) {
+        let now = self.clock.now();
+        for switch in self.switches.values_mut() {
+            let age = switch.options.fdb_age_s;
+            switch.ageing = switch.fdb.age(now, age, switch.ageing, AGEING_BUDGET);
+        }
+        self.retired.retain(|id, (port, fdb)| {
+            let held = port.strong_count() > 0;
+            if !held {
+                // A frame that was under way may have been learned after the port was removed.
+                fdb.forget(*id);
+            }
+            held
+        });
+    }
+
+    /// The ports whose other side has gone.
+    pub fn gone_ports(&self) -> Vec<PortId> {
+        self.ports.values().filter(|s| s.port.is_gone()).map(|s| s.port.id).collect()
+    }
+
+    /// What a port has counted, and the worker that reads it.
+    pub fn port_totals(&self, id: PortId) -> Option<(Totals, usize)> {
+        self.ports.get(&id).map(|state| (state.port.totals(), state.port.owner))
+    }
+
+    /// What was counted at ports of a network that have gone since.
+    pub fn past_totals(&self, network: Id) -> Option<&Totals> {
+        self.switches.get(&network).map(|switch| &switch.past)
+    }
+
+    /// A network's FDB: each entry with its age in seconds.
+    pub fn fdb(&self, network: Id) -> Vec<(Entry, u32)> {
+        let now = self.clock.now();
+        let Some(switch) = self.switches.get(&network) else { return Vec::new() };
+        let mut entries: Vec<_> =
+            switch.fdb.entries().map(|entry| (entry, entry.age_s(now))).collect();
+        entries.sort_by_key(|(entry, _)| (entry.port, entry.address));
+        entries
+    }
+
+    /// Ends the workers and waits for them.
+    pub fn shut_down(&mut self) {
+        self.published.store(Arc::new(Picture::last()));
+        for worker in &mut self.workers {
+            worker.wake();
+            worker.join();
+        }
+    }
+
+    fn free_number(&self) -> Option<PortId> {
+        let after = (self.last_number..u16::MAX).chain(0..self.last_number);
+        after
+            .filter_map(|number| PortId::new(number + 1))
+            .find(|id| !self.ports.contains_key(id) && !self.retired.contains_key(id))
+    }
+
+    fn publish(&self) {
+        let mut topology = Topology::builder();
+        for switch in self.switches.values() {
+            topology = topology.network(switch.number, Arc::clone(&switch.fdb));
+        }
+        for state in self.ports.values() {
+            if let Some(switch) = self.switches.get(&state.network) {
+                topology = topology.port(state.port.id, config(switch, state));
+            }
+        }
+        let ports = self.ports.values().map(|state| Arc::clone(&state.port));
+        self.published.store(Arc::new(Picture::new(topology.build(), ports)));
+        for worker in &self.workers {
+            worker.wake();
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// What the switch has to know of a port.
+fn config(switch: &SwitchState, state: &PortState) -> PortConfig {
+    let guard = match switch.options.spoof {
+        Spoof::Allow => Guard::Off,
+        Spoof::Deny => {
+            let Station { mac, addresses, medium } = &state.station;
+            // A guest behind a stream chooses its link-local address itself.
+            Guard::On(Binding::new(*mac, addresses, *medium == Medium::Stream))
+        }
+    };
+    PortConfig {
+        group: switch.options.isolated.then_some(ISOLATED),
+        isolated: switch.options.isolated,
+        guard,
+        storm: state.storm.clone(),
+        mtu: switch.mtu,
+        ..PortConfig::open(switch.number)
+    }
+}
+
+/// With the guard on, the place of a station is known and need not be learned.
+fn pin_station(fdb: &Fdb, station: &Station, port: PortId, spoof: Spoof) {
+    match spoof {
+        Spoof::Allow => {
+            fdb.remove_static(station.mac);
+        }
+        Spoof::Deny => {
+            if fdb.insert_static(station.mac, port).is_err() {
+                // Then it is learned when it is heard.
+                tracing::warn!(mac = %station.mac, "the FDB has no room for a static entry");
+            }
+        }
+    }
+}
+
+/// A port may flood its rate, in bursts of a tenth of a second's worth.
+fn new_storm_control(rate: u32) -> Arc<StormControl> {
+    Arc::new(StormControl::new(rate, (rate / 10).max(1)))
+}
+
+/// The reasons that were counted, with how often.
+pub fn counted(totals: &Totals) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+    DropReason::ALL.iter().map(|reason| (*reason, totals.drops[reason.index()])).filter(|(_, n)| *n > 0)
+}

@@ -1,0 +1,56 @@
+//! What the workers go by: an immutable picture of networks and ports.
+//!
+//! The control plane publishes a new one; each worker adopts it at the end of its turn. A port lives
+//! as long as some picture names it, so its descriptor cannot be closed, nor its number be given to
+//! another, while a worker may still write to it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use weft_switch::{PortId, Topology};
+
+use crate::port::Port;
+
+/// Networks and ports at one moment.
+#[derive(Debug, Default)]
+pub struct Picture {
+    /// Which port is in which network, and what it may do there.
+    pub topology: Topology,
+    /// The ports by [`PortId::index`].
+    ports: Vec<Option<Arc<Port>>>,
+    /// Workers that see this end.
+    pub stop: bool,
+}
+
+/// Where the newest picture hangs.
+pub type Published = Arc<ArcSwap<Picture>>;
+
+impl Picture {
+    /// A picture of `topology` with its ports.
+    pub fn new(topology: Topology, ports: impl IntoIterator<Item = Arc<Port>>) -> Self {
+        let mut slots: Vec<Option<Arc<Port>>> = Vec::new();
+        for port in ports {
+            let index = port.id.index();
+            if slots.len() <= index {
+                slots.resize(index + 1, None);
+            }
+            slots[index] = Some(port);
+        }
+        Self { topology, ports: slots, stop: false }
+    }
+
+    /// The picture that ends the workers.
+    pub fn last() -> Self {
+        Self { stop: true, ..Self::default() }
+    }
+
+    /// The port of that number.
+    pub fn port(&self, id: PortId) -> Option<&Arc<Port>> {
+        self.ports.get(id.index())?.as_ref()
+    }
+
+    /// All ports, by number.
+    pub fn ports(&self) -> impl Iterator<Item = &Arc<Port>> {
+        self.ports.iter().flatten()
+    }
+}

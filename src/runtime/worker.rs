@@ -1,0 +1,299 @@
+//! A worker: one thread that reads its ports, decides, and writes to any port.
+//!
+//! One pass of its loop is a turn: wait for frames, take a bounded number from each port that has
+//! some, adopt the newest picture. Nothing is handed to another thread, so a frame never waits for
+//! one to wake; one buffer serves every frame, so it stays in the processor's cache.
+//!
+//! A TAP is registered level-triggered. A turn takes a single frame from it and lets the next wait
+//! tell whether there is another, which costs less than a `read` that finds nothing; only a port
+//! that was ready in the turn before as well is read on until it is empty or its budget is spent. So
+//! a lone frame costs three system calls and a stream of frames two each, and a busy port cannot
+//! keep the others waiting.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::Cache;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
+use weft_switch::{Instant, PortId};
+
+use super::clock::Clock;
+use super::decide::{Path, SLOT};
+use super::picture::{Picture, Published};
+use crate::port::stream::{Reassembly, Stream};
+use crate::port::{Port, PortKind};
+
+/// Frames taken from one port before the next port has its turn.
+const BUDGET: usize = 64;
+/// Ready ports told of by one wait.
+const EVENTS: usize = 64;
+/// A look at what is ready, without waiting.
+const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+/// The mark of the wake-up descriptor among the events.
+const WAKE: u64 = u64::MAX;
+
+/// What the control plane holds of a worker.
+#[derive(Debug)]
+pub struct Handle {
+    wake: Arc<OwnedFd>,
+    turns: Arc<AtomicU64>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// A worker's own state; lives on its thread.
+struct Worker {
+    index: usize,
+    epoll: OwnedFd,
+    wake: Arc<OwnedFd>,
+    turns: Arc<AtomicU64>,
+    pictures: Cache<Published, Arc<Picture>>,
+    /// The ports this worker reads.
+    inlets: HashMap<PortId, Inlet>,
+    path: Path,
+    buffer: Box<[u8]>,
+    clock: Clock,
+    /// Streams whose budget ran out before their octets did: no event will tell of the rest.
+    unfinished: Vec<PortId>,
+}
+
+/// A port as its owner sees it.
+struct Inlet {
+    port: Arc<Port>,
+    /// The turn of the last visit.
+    visited: u64,
+    /// What a stream has delivered of a frame so far.
+    reassembly: Option<Reassembly>,
+}
+
+impl Handle {
+    /// Starts worker `index` on a thread of its own.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors or threads.
+    pub fn start(index: usize, published: &Published, clock: Clock) -> io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let turns = Arc::new(AtomicU64::new(0));
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
+        let worker = Worker {
+            index,
+            epoll,
+            wake: Arc::clone(&wake),
+            turns: Arc::clone(&turns),
+            pictures: Cache::new(Arc::clone(published)),
+            inlets: HashMap::new(),
+            path: Path::new(index),
+            buffer: vec![0; SLOT].into_boxed_slice(),
+            clock,
+            unfinished: Vec::new(),
+        };
+        let name = format!("worker-{index}");
+        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run())?;
+        Ok(Self { wake, turns, thread: Some(thread) })
+    }
+
+    /// Makes the worker look for a newer picture, also when no frame comes.
+    pub fn wake(&self) {
+        // A full eventfd is one that will wake the worker anyway.
+        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+    }
+
+    /// How many turns the worker has ended.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Acquire)
+    }
+
+    /// Waits for the thread's end, after the last picture was published.
+    pub fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a worker panicked");
+        }
+    }
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut events = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
+            EVENTS];
+        let mut picture = Arc::clone(self.pictures.load());
+        self.adopt(&picture);
+        let mut turn = 0;
+        while !picture.stop {
+            let patience = if self.unfinished.is_empty() { None } else { Some(&NO_WAIT) };
+            let ready = match epoll::wait(&self.epoll, &mut events, patience) {
+                Ok(ready) => ready,
+                Err(Errno::INTR) => 0,
+                Err(errno) => {
+                    tracing::error!(worker = self.index, %errno, "waiting for frames failed");
+                    return;
+                }
+            };
+            let now = self.clock.now();
+            turn += 1;
+            for id in std::mem::take(&mut self.unfinished) {
+                self.visit(&picture, id, EventFlags::IN, now, turn);
+            }
+            for event in &events[..ready] {
+                match event.data.u64() {
+                    WAKE => self.drain_wake(),
+                    number => {
+                        if let Some(id) = u16::try_from(number).ok().and_then(PortId::new) {
+                            self.visit(&picture, id, event.flags, now, turn);
+                        }
+                    }
+                }
+            }
+            let newest = self.pictures.load();
+            if !Arc::ptr_eq(newest, &picture) {
+                picture = Arc::clone(newest);
+                self.adopt(&picture);
+            }
+            self.turns.store(turn, Ordering::Release);
+        }
+    }
+
+    fn drain_wake(&self) {
+        let mut count = [0; 8];
+        // Nothing to read means that another event carried the news already.
+        let _ = rustix::io::read(&*self.wake, &mut count);
+    }
+
+    /// Takes up to [`BUDGET`] frames from one port.
+    fn visit(
+        &mut self,
+        picture: &Picture,
+        id: PortId,
+        flags: EventFlags,
+        now: Instant,
+        turn: u64,
+    ) {
+        let Some(inlet) = self.inlets.get_mut(&id) else { return };
+        let budget = if inlet.visited + 1 >= turn { BUDGET } else { 1 };
+        inlet.visited = turn;
+        let found = match (&inlet.port.kind, &mut inlet.reassembly) {
+            (PortKind::Stream(stream), Some(reassembly)) => {
+                if flags.contains(EventFlags::OUT) {
+                    // A peer that hung up shows in the read below.
+                    let _ = stream.flush();
+                }
+                read_stream(&mut self.path, picture, &inlet.port, stream, reassembly, now)
+            }
+            (PortKind::Tap(_) | PortKind::Stream(_), _) => {
+                read_tap(&mut self.path, picture, &inlet.port, &mut self.buffer, budget, now)
+            }
+        };
+        match found {
+            Found::Less => {}
+            Found::More => self.unfinished.push(id),
+            Found::End => inlet.port.mark_gone(),
+        }
+        if inlet.port.is_gone() {
+            self.forget(id);
+        }
+    }
+
+    /// Reads the ports that `picture` has for this worker, and no others.
+    fn adopt(&mut self, picture: &Picture) {
+        let current = |port: &Arc<Port>| {
+            picture.port(port.id).is_some_and(|newest| Arc::ptr_eq(newest, port))
+        };
+        let past: Vec<PortId> =
+            self.inlets.values().filter(|i| !current(&i.port)).map(|i| i.port.id).collect();
+        for id in past {
+            self.forget(id);
+        }
+        let own = self.index;
+        for port in picture.ports().filter(|port| port.owner == own && !port.is_gone()) {
+            if !self.inlets.contains_key(&port.id) {
+                self.register(port);
+            }
+        }
+    }
+
+    fn register(&mut self, port: &Arc<Port>) {
+        let (flags, reassembly) = match &port.kind {
+            PortKind::Tap(_) => (EventFlags::IN, None),
+            PortKind::Stream(_) => {
+                // Edge-triggered: a socket is writable nearly always, and that is no news.
+                (EventFlags::IN | EventFlags::OUT | EventFlags::ET, Some(Reassembly::new()))
+            }
+        };
+        let data = EventData::new_u64(u64::from(port.id.get()));
+        if let Err(errno) = epoll::add(&self.epoll, port, data, flags) {
+            tracing::error!(port = %port.id, %errno, "a port cannot be watched");
+            port.mark_gone();
+            return;
+        }
+        let inlet = Inlet { port: Arc::clone(port), visited: 0, reassembly };
+        self.inlets.insert(port.id, inlet);
+    }
+
+    /// Stops reading a port. Others may hold its descriptor, so closing ours would not do.
+    fn forget(&mut self, id: PortId) {
+        if let Some(inlet) = self.inlets.remove(&id) {
+            let _ = epoll::delete(&self.epoll, &inlet.port);
+        }
+    }
+}
+
+/// How a visit ended.
+enum Found {
+    /// The port will tell when there is more, or it is level-triggered.
+    Less,
+    /// The budget ran out, and no event will tell of the rest.
+    More,
+    /// The other side has gone, or speaks something else.
+    End,
+}
+
+/// Takes up to `budget` frames from a TAP.
+fn read_tap(
+    path: &mut Path,
+    picture: &Picture,
+    port: &Port,
+    buffer: &mut [u8],
+    budget: usize,
+    now: Instant,
+) -> Found {
+    for _ in 0..budget {
+        match rustix::io::read(port, &mut *buffer) {
+            Ok(len) => path.take(picture, port, &buffer[..len], now),
+            Err(Errno::AGAIN | Errno::INTR) => break,
+            Err(_) => return Found::End,
+        }
+    }
+    Found::Less
+}
+
+/// Takes the frames that fit about two buffers from a stream.
+fn read_stream(
+    path: &mut Path,
+    picture: &Picture,
+    port: &Port,
+    stream: &Stream,
+    reassembly: &mut Reassembly,
+    now: Instant,
+) -> Found {
+    for _ in 0..2 {
+        match reassembly.fill(stream) {
+            Ok(1..) => {}
+            Err(Errno::AGAIN | Errno::INTR) => return Found::Less,
+            Ok(0) | Err(_) => return Found::End,
+        }
+        loop {
+            match reassembly.next_packet() {
+                Ok(Some(packet)) => path.take(picture, port, packet, now),
+                Ok(None) => break,
+                Err(_) => return Found::End,
+            }
+        }
+    }
+    Found::More
+}
