@@ -87,7 +87,10 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// The file has octets that are not UTF-8.
-    #[error("weft: {}:{line}:{column}: octet 0x{octet:02x} is not UTF-8; save the file as UTF-8", path.display())]
+    #[error(
+        "weft: {}:{line}:{column}: octet 0x{octet:02x} is not UTF-8; save the file as UTF-8",
+        path.display()
+    )]
     NotUtf8 {
         /// The file.
         path: PathBuf,

@@ -316,7 +316,10 @@ fn any_edit() -> impl Strategy<Value = Edit> {
         let subnets: Vec<&str> = subnets.iter().map(String::as_str).collect();
         Edit::AddNetwork(network(number, &format!("n{name}"), &subnets))
     });
-    let name = || prop_oneof![4 => (0_u8..5).prop_map(|name| format!("n{name}")), 1 => Just("bridge".to_owned()), 1 => Just("host".to_owned())];
+    let name = || {
+        let made = (0_u8..5).prop_map(|name| format!("n{name}"));
+        prop_oneof![4 => made, 1 => Just("bridge".to_owned()), 1 => Just("host".to_owned())]
+    };
     let ip = prop::option::weighted(0.3, (0_u8..4, 0_u8..9));
     let mac = prop::option::weighted(0.2, 0_u8..4);
     let add_endpoint =
