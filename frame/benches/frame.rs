@@ -55,7 +55,13 @@ fn checks(criterion: &mut Criterion) {
     ];
     for (name, header) in cases {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| black_box(&header).check(black_box(&frame)));
+            // What a port does with the answer: it looks which one it is.
+            bencher.iter(|| match black_box(&header).check(black_box(&frame)) {
+                Ok(Offload::None) => 0,
+                Ok(Offload::Checksum { start, .. }) => start,
+                Ok(Offload::Segment(superframe)) => superframe.payload(),
+                Err(_) => usize::MAX,
+            });
         });
     }
     group.finish();
