@@ -195,7 +195,7 @@ impl Drop for Place {
         let _ = fs::remove_file(&self.socket);
         let _ = fs::remove_file(&self.lock_path);
         if let Some(folder) = self.socket.parent()
-            && folder.ends_with("weft")
+            && folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"weft"))
         {
             // Only when it is empty.
             let _ = fs::remove_dir(folder);
@@ -218,15 +218,14 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 /// Where the API socket is when nobody says.
 pub fn default_socket() -> PathBuf {
     let user = rustix::process::geteuid();
-    let runtime = match std::env::var_os("XDG_RUNTIME_DIR") {
-        _ if user.is_root() => PathBuf::from("/run"),
-        Some(runtime) if !runtime.is_empty() => PathBuf::from(runtime),
-        _ => {
-            let logind = PathBuf::from(format!("/run/user/{user}"));
-            if logind.is_dir() { logind } else { PathBuf::from(format!("/tmp/weft-{user}")) }
-        }
+    let logind = PathBuf::from(format!("/run/user/{user}"));
+    let folder = match std::env::var_os("XDG_RUNTIME_DIR") {
+        _ if user.is_root() => PathBuf::from("/run/weft"),
+        Some(runtime) if !runtime.is_empty() => PathBuf::from(runtime).join("weft"),
+        _ if logind.is_dir() => logind.join("weft"),
+        _ => PathBuf::from(format!("/tmp/weft-{user}")),
     };
-    runtime.join("weft/weft.sock")
+    folder.join("weft.sock")
 }
 
 /// Each sandbox takes two descriptors or more, and the usual limit of 1024 is for programs that use
@@ -237,4 +236,3 @@ fn raise_descriptor_limit() {
     // With the limit as it is there is room for fewer sandboxes, and no harm otherwise.
     let _ = setrlimit(Resource::Nofile, raised);
 }
-

@@ -5,7 +5,7 @@
 //! `--detach` that returns 0 has done what it was asked for.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
@@ -14,8 +14,13 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::sys::process::{Fork, exit_now, fork_into};
 
-/// The word that precedes a failure.
-const FAILED: &str = "!";
+/// The octet that precedes a failure.
+const FAILED: u8 = b'!';
+/// The octet that ends what the background has to say. The pipe's own end would not do: programs
+/// that the background started hold it open.
+const END: u8 = 0;
+/// The longest thing it can say.
+const MAX_WORD: u64 = 64 << 10;
 
 /// The background's way to tell how it went.
 #[derive(Debug)]
@@ -32,29 +37,24 @@ impl Ready {
         self.0.is_some()
     }
 
-    /// All is well: the waiting process prints `line` and ends with 0. What is printed from now on
-    /// goes nowhere.
+    /// All is well: the waiting process prints `line` and ends with 0.
     pub fn done(self, line: &str) {
         if let Some(pipe) = self.0 {
-            // The waiting process may have been ended.
-            let _ = write!(File::from(pipe), "{line}");
-            silence();
+            tell(pipe, line.as_bytes());
         }
     }
 
     /// It failed: the waiting process prints the text to its standard error and ends with 1.
     pub fn failed(self, text: &str) {
         match self.0 {
-            Some(pipe) => {
-                // As above.
-                let _ = write!(File::from(pipe), "{FAILED}{text}");
-            }
+            Some(pipe) => tell(pipe, &[&[FAILED], text.as_bytes()].concat()),
             None => eprint!("{text}"),
         }
     }
 }
 
-/// Forks; returns in the background, in a session of its own. The foreground waits and ends.
+/// Forks; returns in the background, in a session of its own and without the terminal. The
+/// foreground waits and ends.
 ///
 /// # Errors
 /// When there is no second process.
@@ -64,18 +64,21 @@ pub fn detach() -> io::Result<Ready> {
         Fork::Child => {
             drop(reader);
             rustix::process::setsid()?;
+            silence();
             Ok(Ready(Some(writer)))
         }
         Fork::Parent(_) => {
             drop(writer);
-            let mut text = String::new();
-            let read = File::from(reader).read_to_string(&mut text);
-            if let Some(failure) = text.strip_prefix(FAILED) {
-                eprint!("{failure}");
+            let mut said = Vec::new();
+            let mut reader = BufReader::new(File::from(reader).take(MAX_WORD));
+            let ended = reader.read_until(END, &mut said).is_ok() && said.pop() == Some(END);
+            let text = String::from_utf8_lossy(&said);
+            if !ended {
+                eprintln!("weft: the process in the background ended without a word");
                 exit_now(1);
             }
-            if read.is_err() || text.is_empty() {
-                eprintln!("weft: the process in the background ended without a word");
+            if said.first() == Some(&FAILED) {
+                eprint!("{}", &text[1..]);
                 exit_now(1);
             }
             println!("{text}");
@@ -84,6 +87,11 @@ pub fn detach() -> io::Result<Ready> {
             exit_now(0)
         }
     }
+}
+
+fn tell(pipe: OwnedFd, word: &[u8]) {
+    // The waiting process may have been ended; then nobody wants to know.
+    let _ = File::from(pipe).write_all(&[word, &[END]].concat());
 }
 
 /// Lets go of the terminal.

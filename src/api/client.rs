@@ -140,9 +140,8 @@ impl Client {
                 _ => ClientError::Socket(self.socket.clone(), error),
             }
         })?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.broken(error))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
         tokio::spawn(connection.with_upgrades());
         sender.send_request(request).await.map_err(|error| self.broken(error))
     }

@@ -195,4 +195,3 @@ impl IntoResponse for Rejected {
         (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Json(failure)).into_response()
     }
 }
-

@@ -18,11 +18,8 @@ const NAMED_NAMESPACES: &str = "/run/netns";
 
 pub(super) fn run(run: Run, client: Client) -> Result<ExitCode, Complaint> {
     let ready = prepare(run.detach, run.declared)?;
-    let networks = if run.networks.is_empty() {
-        vec![DEFAULT_NETWORK.to_owned()]
-    } else {
-        run.networks
-    };
+    let networks =
+        if run.networks.is_empty() { vec![DEFAULT_NETWORK.to_owned()] } else { run.networks };
     let endpoints = networks.iter().map(|text| endpoint(text)).collect::<Result<_, _>>()?;
     let request = AttachRequest {
         sandbox: None,
@@ -48,7 +45,7 @@ pub(super) fn run(run: Run, client: Client) -> Result<ExitCode, Complaint> {
     });
     match code {
         Ok(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
-        Err(error) => fail(Complaint::new(&error).help(error.help()), ready),
+        Err(error) => fail(Complaint::new(&error).help(error.help()).code(error.code()), ready),
     }
 }
 
@@ -62,9 +59,7 @@ pub(super) fn attach(arguments: Attach, client: Client) -> Result<ExitCode, Comp
         Target::Qemu(path) => (Kind::Qemu, path.display().to_string()),
     };
     let name = arguments.name.or_else(|| match &target {
-        Target::Netns(path) => {
-            path.file_name().map(|name| name.to_string_lossy().into_owned())
-        }
+        Target::Netns(path) => path.file_name().map(|name| name.to_string_lossy().into_owned()),
         Target::Tap(name) => Some(name.clone()),
         Target::Pid(_) | Target::Qemu(_) => None,
     });
@@ -83,14 +78,15 @@ pub(super) fn attach(arguments: Attach, client: Client) -> Result<ExitCode, Comp
     };
     let mut ready = Some(ready);
     let quiet = arguments.declared || arguments.detach;
-    let attached = attach::attach(client, request, &target, !arguments.declared, |name, endpoint| {
-        if !quiet {
-            say(&format!("{name}: {}", described(&target, endpoint)));
-        }
-        if let Some(ready) = ready.take() {
-            ready.done(name);
-        }
-    });
+    let attached =
+        attach::attach(client, request, &target, !arguments.declared, |name, endpoint| {
+            if !quiet {
+                say(&format!("{name}: {}", described(&target, endpoint)));
+            }
+            if let Some(ready) = ready.take() {
+                ready.done(name);
+            }
+        });
     match attached {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => fail(Complaint::new(&error).help(error.help()), ready),
@@ -98,7 +94,8 @@ pub(super) fn attach(arguments: Attach, client: Client) -> Result<ExitCode, Comp
 }
 
 pub(super) fn exec(arguments: &Exec, client: &Client) -> Result<ExitCode, Complaint> {
-    let line: SandboxLine = client.get(&format!("/weft/v1/sandboxes/{}", encoded(&arguments.name)))?;
+    let line: SandboxLine =
+        client.get(&format!("/weft/v1/sandboxes/{}", encoded(&arguments.name)))?;
     let Some(pid) = line.pid else {
         let text = format!("{} runs no programs of weft's", line.name);
         let help = match line.kind {
@@ -140,7 +137,9 @@ pub(super) fn endpoint(text: &str) -> Result<EndpointRequest, Complaint> {
 
 /// A name as part of a path; names that need escaping exist nowhere, so they may be garbled.
 pub(super) fn encoded(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '~' }).collect()
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '~' })
+        .collect()
 }
 
 fn prepare(detach: bool, declared: bool) -> Result<Ready, Complaint> {

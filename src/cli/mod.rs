@@ -52,6 +52,13 @@ impl Complaint {
         self
     }
 
+    /// With an exit code of its own.
+    #[must_use]
+    pub fn code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
     /// What is printed.
     pub fn printed(&self) -> String {
         // The errors of a file come ready, several lines with carets.
@@ -188,9 +195,12 @@ pub(crate) fn signal_number(text: &str) -> Result<i32, String> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let named = NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-    named.or_else(|| text.parse().ok().filter(|number| (1..=64).contains(number))).ok_or_else(|| {
-        "a signal is a number from 1 to 64, or HUP, INT, QUIT, KILL, USR1, USR2, TERM or CONT".into()
-    })
+    named.or_else(|| text.parse().ok().filter(|number| (1..=64).contains(number))).ok_or_else(
+        || {
+            "a signal is a number from 1 to 64, or HUP, INT, QUIT, KILL, USR1, USR2, TERM or CONT"
+                .into()
+        },
+    )
 }
 
 /// Prints a line that somebody may no longer be reading.

@@ -36,7 +36,8 @@ pub(super) fn sandboxes(format: Format, client: &Client) -> Result<ExitCode, Com
 pub(super) fn status(format: Format, client: &Client) -> Result<ExitCode, Complaint> {
     let status: Status = client.get("/weft/v1/status")?;
     show(format, &status, || {
-        let file = status.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
+        let file =
+            status.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
         let ends = if status.on_demand { ", ends when idle" } else { "" };
         format!(
             "appliance  {} (weft {}, process {}, up {}{ends})\n\
@@ -93,8 +94,18 @@ pub(super) fn fdb(lines: &[FdbLine]) -> String {
 fn ports(lines: &[PortLine]) -> String {
     columns(
         &[
-            "PORT", "NETWORK", "SANDBOX", "WORKER", "IN", "OCTETS", "FORWARDED", "FLOODED", "DROPPED",
-            "OUT", "OCTETS", "DROPPED",
+            "PORT",
+            "NETWORK",
+            "SANDBOX",
+            "WORKER",
+            "IN",
+            "OCTETS",
+            "FORWARDED",
+            "FLOODED",
+            "DROPPED",
+            "OUT",
+            "OCTETS",
+            "DROPPED",
         ],
         lines.iter().map(|line| {
             vec![

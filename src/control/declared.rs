@@ -19,7 +19,8 @@ impl Control {
             Rejected::new(400, "this appliance was started without a file")
                 .help("start it with `weft up FILE` to have something to reload")
         })?;
-        let config = Config::load(&file).map_err(|errors| Rejected::new(400, errors.to_string()))?;
+        let config =
+            Config::load(&file).map_err(|errors| Rejected::new(400, errors.to_string()))?;
         self.declare(&config.declared)
     }
 

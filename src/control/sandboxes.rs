@@ -9,9 +9,7 @@ use weft_switch::PortId;
 
 use super::failure::Rejected;
 use super::{Control, State, new_id};
-use crate::api::shapes::{
-    Assigned, AttachRequest, Ended, EndpointRequest, FromAppliance, Kind,
-};
+use crate::api::shapes::{Assigned, AttachRequest, Ended, EndpointRequest, FromAppliance, Kind};
 use crate::cnm::{Driver, Edit, EndpointKind, EndpointSpec, Id, Origin};
 use crate::runtime::{Medium, Station};
 
@@ -271,10 +269,11 @@ impl State {
             Some(name) if request.declared && !declared(name) => {
                 Err(Rejected::new(409, format!("the file declares no endpoint {name} any more")))
             }
-            Some(name) if declared(name) && !request.declared => {
-                Err(Rejected::new(409, format!("the name {name} belongs to an endpoint of the file"))
-                    .help("choose another name"))
-            }
+            Some(name) if declared(name) && !request.declared => Err(Rejected::new(
+                409,
+                format!("the name {name} belongs to an endpoint of the file"),
+            )
+            .help("choose another name")),
             Some(name) => Ok(name.clone()),
             None => {
                 let program = request.command.first().map_or("sandbox", String::as_str);

@@ -110,9 +110,9 @@ impl State {
     }
 
     fn attached(&self) -> impl Iterator<Item = (&Sandbox, &Attached)> {
-        self.sandboxes.values().flat_map(|sandbox| {
-            sandbox.endpoints.iter().map(move |attached| (sandbox, attached))
-        })
+        self.sandboxes
+            .values()
+            .flat_map(|sandbox| sandbox.endpoints.iter().map(move |attached| (sandbox, attached)))
     }
 
     fn behind(&self, port: PortId) -> Option<&str> {
@@ -183,5 +183,7 @@ fn drop_lines(
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+    line.and_then(|line| line.trim().strip_suffix(" kB"))
+        .and_then(|kib| kib.parse().ok())
+        .unwrap_or(0)
 }

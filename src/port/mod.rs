@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
+use weft_frame::Header;
 use weft_frame::virtio::{self, Offload};
 use weft_switch::{DropReason, PortId};
 
@@ -57,7 +58,9 @@ pub enum PortError {
     #[error("the descriptor passed is not a TAP")]
     NotTap(#[source] io::Error),
     /// The descriptor is a TUN, or a TAP without virtio-net headers.
-    #[error("the TAP {0} has no virtio-net headers (IFF_TAP, IFF_NO_PI and IFF_VNET_HDR are needed)")]
+    #[error(
+        "the TAP {0} has no virtio-net headers (IFF_TAP, IFF_NO_PI and IFF_VNET_HDR are needed)"
+    )]
     NoHeaders(String),
     /// The descriptor is not a connected stream socket.
     #[error("the descriptor passed is not a connected stream socket")]
@@ -145,8 +148,9 @@ impl Port {
         offload: Offload,
         scratch: &mut [u8],
     ) -> Result<(), DropReason> {
-        let frame_len = packet.len() - virtio::LEN;
-        if !offload.fits(frame_len, usize::from(self.mtu)) {
+        let frame = &packet[virtio::LEN..];
+        let mtu = usize::from(self.mtu);
+        if !offload.fits(frame.len(), mtu) && !offload.fits(untagged_len(frame), mtu) {
             return Err(DropReason::TooBig);
         }
         match &self.kind {
@@ -155,7 +159,7 @@ impl Port {
                     self.mark_gone();
                 }
             }),
-            PortKind::Stream(stream) => stream.transmit(&packet[virtio::LEN..], offload, scratch),
+            PortKind::Stream(stream) => stream.transmit(frame, offload, scratch),
         }
     }
 }
@@ -167,6 +171,12 @@ impl AsFd for Port {
             PortKind::Stream(stream) => stream.as_fd(),
         }
     }
+}
+
+/// The length of a frame without its VLAN tags, which an MTU does not count.
+fn untagged_len(frame: &[u8]) -> usize {
+    let tags = Header::parse(frame).map_or(0, |header| header.payload - weft_frame::header::LEN);
+    frame.len() - tags
 }
 
 fn write_tap(tap: &OwnedFd, packet: &[u8]) -> Result<(), DropReason> {

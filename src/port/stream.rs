@@ -102,7 +102,8 @@ impl Stream {
         let slices = [io::IoSlice::new(&prefix), io::IoSlice::new(frame)];
         let mut no_control = rustix::net::SendAncillaryBuffer::default();
         let flags = rustix::net::SendFlags::NOSIGNAL;
-        let sent = rustix::net::sendmsg(&self.fd, &slices, &mut no_control, flags).map_err(refusal)?;
+        let sent =
+            rustix::net::sendmsg(&self.fd, &slices, &mut no_control, flags).map_err(refusal)?;
         // A frame begun must be finished, or the peer would take its next octets for a length.
         unsent.extend(prefix.iter().chain(frame).skip(sent));
         Ok(())

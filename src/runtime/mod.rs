@@ -341,5 +341,8 @@ fn new_storm_control(rate: u32) -> Arc<StormControl> {
 
 /// The reasons that were counted, with how often.
 pub fn counted(totals: &Totals) -> impl Iterator<Item = (DropReason, u64)> + '_ {
-    DropReason::ALL.iter().map(|reason| (*reason, totals.drops[reason.index()])).filter(|(_, n)| *n > 0)
+    DropReason::ALL
+        .iter()
+        .map(|reason| (*reason, totals.drops[reason.index()]))
+        .filter(|(_, n)| *n > 0)
 }

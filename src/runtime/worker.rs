@@ -120,8 +120,8 @@ impl Handle {
 
 impl Worker {
     fn run(mut self) {
-        let mut events = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
-            EVENTS];
+        let mut events =
+            [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; EVENTS];
         let mut picture = Arc::clone(self.pictures.load());
         self.adopt(&picture);
         let mut turn = 0;
@@ -166,14 +166,7 @@ impl Worker {
     }
 
     /// Takes up to [`BUDGET`] frames from one port.
-    fn visit(
-        &mut self,
-        picture: &Picture,
-        id: PortId,
-        flags: EventFlags,
-        now: Instant,
-        turn: u64,
-    ) {
+    fn visit(&mut self, picture: &Picture, id: PortId, flags: EventFlags, now: Instant, turn: u64) {
         let Some(inlet) = self.inlets.get_mut(&id) else { return };
         let budget = if inlet.visited + 1 >= turn { BUDGET } else { 1 };
         inlet.visited = turn;

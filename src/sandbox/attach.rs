@@ -232,9 +232,7 @@ fn enter_and_set_up(
         }
     };
     let sent = match made() {
-        Ok(tap) => {
-            fdpass::send(control.as_fd(), &[message::TAP], tap.as_ref().map(AsFd::as_fd))
-        }
+        Ok(tap) => fdpass::send(control.as_fd(), &[message::TAP], tap.as_ref().map(AsFd::as_fd)),
         Err(text) => {
             let mut octets = vec![message::ERROR];
             octets.extend_from_slice(text.as_bytes());
@@ -254,8 +252,11 @@ fn tap_here(name: &str, endpoint: &Assigned) -> Result<OwnedFd, AttachError> {
     match inside::configure(&mut links, name, endpoint) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let addresses: Vec<String> =
-                endpoint.addresses.iter().map(|address| format!("ip address add {address} dev {name}")).collect();
+            let addresses: Vec<String> = endpoint
+                .addresses
+                .iter()
+                .map(|address| format!("ip address add {address} dev {name}"))
+                .collect();
             eprintln!(
                 "weft: {name} is attached; to set it up, as root: ip link set {name} address {} up; {}",
                 endpoint.mac,

@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::inside::{self, FORWARDED};
-use crate::sys::process::{self as system, Fork};
+use crate::sys::process as system;
 
 /// Why the program was not started.
 #[derive(Debug, thiserror::Error)]
@@ -78,23 +78,20 @@ pub fn exec(pid: u32, command: &[OsString]) -> Result<i32, ExecError> {
         let _ = std::env::set_current_dir(folder);
     }
     let signals = system::signals(&FORWARDED[..6])?;
-    let child = match system::fork_into(0)? {
-        Fork::Child => {
-            // A program whose caller was killed would be nobody's.
-            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            let is_root = rustix::process::geteuid().is_root();
-            inside::execute(command, own_user && !is_root)
+    let is_root = rustix::process::geteuid().is_root();
+    match inside::start(command, own_user && !is_root) {
+        Ok(child) => attend(child, &signals),
+        Err(refused) => {
+            eprintln!("weft: {}", refused.text);
+            Ok(refused.code)
         }
-        Fork::Parent(pid) => pid,
-    };
-    attend(child, &signals)
+    }
 }
 
 fn attend(child: Pid, signals: &std::os::fd::OwnedFd) -> Result<i32, ExecError> {
     let process = pidfd_open(child, PidfdFlags::empty()).map_err(io::Error::from)?;
     loop {
-        let mut ready =
-            [PollFd::new(&process, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        let mut ready = [PollFd::new(&process, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
         // An interrupted poll is followed by a look at what there is, like any other.
         let _ = poll(&mut ready, None);
         while let Ok(Some(signal)) = system::next_signal(signals) {

@@ -9,9 +9,9 @@
 //! The two files live in a tmpfs that no path leads to once they are mounted over the real ones, so
 //! nothing of a sandbox is ever left on disk.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -22,11 +22,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use super::link::Links;
-use super::identity::{self, Caller};
 use super::fdpass;
+use super::identity::{self, Caller};
+use super::link::Links;
 use crate::api::shapes::Assigned;
 use crate::sys::{self, process::Fork};
 
@@ -88,6 +89,10 @@ pub mod message {
     pub const ERROR: u8 = b'E';
     /// From the supervisor: frames pass, start the program.
     pub const GO: u8 = b'G';
+    /// The program runs.
+    pub const STARTED: u8 = b'S';
+    /// The program could not be started; why, as text.
+    pub const UNSTARTED: u8 = b'U';
     /// The program ended; its exit code follows.
     pub const EXIT: u8 = b'X';
 }
@@ -164,8 +169,7 @@ pub fn configure(links: &mut Links, name: &str, interface: &Assigned) -> Result<
     let step = |what: &str, result: io::Result<()>| {
         result.map_err(|error| during(&format!("{what} of {name}"), error))
     };
-    let index =
-        links.index(name).map_err(|error| during(&format!("finding {name}"), error))?;
+    let index = links.index(name).map_err(|error| during(&format!("finding {name}"), error))?;
     step("setting MAC and MTU", links.set_station(index, interface.mac(), interface.mtu))?;
     if !interface.addresses.iter().any(|address| address.ip().is_ipv6()) {
         // As Docker does: no IPv6 chatter on networks that have no IPv6 addresses. A kernel without
@@ -243,35 +247,93 @@ fn run(plan: &Plan, control: BorrowedFd<'_>) -> i32 {
     let mut watched = FORWARDED.to_vec();
     watched.push(libc::SIGCHLD);
     let Ok(signals) = sys::process::signals(&watched) else { return 1 };
-    let program = match sys::process::fork_into(0) {
-        Ok(Fork::Child) => execute(&plan.command, plan.maps.is_some() && !plan.as_root),
-        Ok(Fork::Parent(pid)) => pid,
-        Err(error) => {
-            eprintln!("weft: cannot start a process: {error}");
-            return 1;
-        }
+    let started = start(&plan.command, plan.maps.is_some() && !plan.as_root);
+    let (report, code) = match &started {
+        Ok(_) => (vec![message::STARTED], 0),
+        Err(refused) => ([&[message::UNSTARTED], refused.text.as_bytes()].concat(), refused.code),
     };
-    let code = attend(program, &signals);
-    let mut report = vec![message::EXIT];
-    report.extend_from_slice(&code.to_ne_bytes());
-    // A supervisor that is gone does not want to know.
+    // A supervisor that is gone does not want to know, here and below.
     let _ = fdpass::send(control, &report, None);
+    let code = match started {
+        Ok(program) => attend(program, &signals),
+        Err(_) => code,
+    };
+    let _ = fdpass::send(control, &[&[message::EXIT], &code.to_ne_bytes()[..]].concat(), None);
     code
 }
 
-/// Becomes the program, or says why not: 127 when there is no such program, 126 when it cannot be
-/// run, as a shell has it.
-pub fn execute(command: &[OsString], keep_capabilities: bool) -> ! {
+/// Why a program was not started, and the exit code that says so in a shell.
+#[derive(Debug)]
+pub struct Unstarted {
+    /// What to print.
+    pub text: String,
+    /// 127 when there is no such program, 126 when it cannot be run.
+    pub code: i32,
+}
+
+/// Starts a program in a process of its own; returns once it runs.
+///
+/// # Errors
+/// What stands in the way.
+pub fn start(command: &[OsString], keep_capabilities: bool) -> Result<Pid, Unstarted> {
+    let failed = |error: io::Error| Unstarted {
+        text: format!("no process can be started: {}", plain(&error)),
+        code: 126,
+    };
+    // The pipe closes by itself when the program takes over.
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
+    match sys::process::fork_into(0).map_err(failed)? {
+        Fork::Child => {
+            drop(reader);
+            let refused = execute(command, keep_capabilities);
+            let code = u8::try_from(refused.code).unwrap_or(1);
+            // Without a reader there is nobody to tell.
+            let _ = File::from(writer).write_all(&[&[code], refused.text.as_bytes()].concat());
+            sys::process::exit_now(refused.code)
+        }
+        Fork::Parent(pid) => {
+            drop(writer);
+            let mut refused = Vec::new();
+            let read = File::from(reader).read_to_end(&mut refused);
+            match refused.split_first() {
+                Some((code, text)) if read.is_ok() => Err(Unstarted {
+                    text: String::from_utf8_lossy(text).into_owned(),
+                    code: i32::from(*code),
+                }),
+                _ => Ok(pid),
+            }
+        }
+    }
+}
+
+/// Becomes the program; returns only when that cannot be.
+fn execute(command: &[OsString], keep_capabilities: bool) -> Unstarted {
+    // A program whose parent was killed would be nobody's.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     if keep_capabilities && let Err(errno) = identity::keep_network_capabilities() {
         eprintln!("weft: the program runs without network capabilities: {errno}");
     }
     sys::process::unblock_all_signals();
-    let (program, arguments) = command.split_first().map_or((OsString::new(), &[][..]), |(p, a)| {
-        (p.clone(), a)
-    });
-    let error = Command::new(&program).args(arguments).exec();
-    eprintln!("weft: cannot run {}: {}", program.display(), plain(&error));
-    sys::process::exit_now(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
+    let Some((program, arguments)) = command.split_first() else {
+        return Unstarted { text: "no program was named".to_owned(), code: 126 };
+    };
+    let error = Command::new(program).args(arguments).exec();
+    let name = program.display();
+    if error.kind() == io::ErrorKind::NotFound || !is_anywhere(program) {
+        Unstarted { text: format!("cannot run {name}: no such program"), code: 127 }
+    } else {
+        Unstarted { text: format!("cannot run {name}: {}", plain(&error)), code: 126 }
+    }
+}
+
+/// Whether the program exists at its path or in a folder of `PATH`. The kernel says "permission
+/// denied" as soon as one of those folders is closed to the caller.
+fn is_anywhere(program: &OsStr) -> bool {
+    if program.as_encoded_bytes().contains(&b'/') {
+        return Path::new(program).exists();
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(program).exists())
 }
 
 /// Reaps and forwards until `program` has ended.
@@ -311,7 +373,9 @@ pub fn plain(error: &io::Error) -> String {
 pub fn resolv_conf(servers: &[IpAddr]) -> String {
     let mut text = String::from("# Written by weft for this sandbox.\n");
     if servers.is_empty() {
-        text.push_str("# Its networks have no DNS server; names of neighbours are in /etc/hosts.\n");
+        text.push_str(
+            "# Its networks have no DNS server; names of neighbours are in /etc/hosts.\n",
+        );
     }
     for server in servers {
         text.push_str(&format!("nameserver {server}\n"));

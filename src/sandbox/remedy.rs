@@ -44,7 +44,9 @@ fn user_namespaces() -> String {
     for (name, closed, open) in USER_NAMESPACE_SETTINGS {
         let path = format!("/proc/sys/{}", name.replace('.', "/"));
         if fs::read_to_string(path).is_ok_and(|value| value.trim() == closed) {
-            return format!("this system keeps users from making namespaces: sudo sysctl {name}={open}");
+            return format!(
+                "this system keeps users from making namespaces: sudo sysctl {name}={open}"
+            );
         }
     }
     "this system, or the container around, keeps users from making namespaces; run weft as root, \

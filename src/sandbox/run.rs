@@ -23,7 +23,7 @@ use super::inside::{self, FORWARDED, Plan, message};
 use super::remedy;
 use super::session::{Event, RETRY, Session, SessionError};
 use crate::api::client::Client;
-use crate::api::shapes::{AttachRequest, Assigned};
+use crate::api::shapes::{Assigned, AttachRequest};
 use crate::sys::process::{self as system, Fork};
 
 /// The longest message from the inside.
@@ -59,21 +59,44 @@ pub enum RunError {
     /// Something on the inside failed; its own words.
     #[error("the sandbox cannot be set up: {0}")]
     Inside(String),
+    /// The program could not be started.
+    #[error("{text}")]
+    Program {
+        /// Why.
+        text: String,
+        /// The exit code that says so in a shell.
+        code: i32,
+    },
     /// The supervisor itself failed.
     #[error("the sandbox cannot be supervised")]
     Supervise(#[from] io::Error),
 }
 
 impl RunError {
+    /// The exit code that fits.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Program { code, .. } => u8::try_from(*code).unwrap_or(1),
+            Self::Session(_) | Self::Namespaces(_) | Self::Inside(_) | Self::Supervise(_) => 1,
+        }
+    }
+
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Session(SessionError::Refused(failure)) => failure.help.clone(),
-            Self::Session(_) | Self::Supervise(_) => None,
+            Self::Session(_) | Self::Program { .. } | Self::Supervise(_) => None,
             Self::Namespaces(error) => remedy::namespaces(error),
             Self::Inside(text) => remedy::inside(text),
         }
     }
+}
+
+/// What became of the program.
+enum Report {
+    Started,
+    Unstarted(String),
+    Ended(i32),
 }
 
 /// A sandbox that is set up.
@@ -109,13 +132,9 @@ pub fn run(options: Options, ready: impl FnOnce(&str)) -> Result<i32, RunError> 
         shares_host,
         command: options.command,
     };
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(io::Error::from)?;
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(io::Error::from)?;
     let inside = match system::fork_into(namespaces(privileged, shares_host))
         .map_err(RunError::Namespaces)?
     {
@@ -129,10 +148,7 @@ pub fn run(options: Options, ready: impl FnOnce(&str)) -> Result<i32, RunError> 
     drop(theirs);
     let mut running =
         Running { session, inside, control: ours, hosts: None, signals, retry_at: None };
-    let outcome = running.connect(&plan.interfaces).and_then(|()| {
-        ready(running.session.name());
-        running.supervise()
-    });
+    let outcome = running.connect(&plan.interfaces).and_then(|()| running.supervise(ready));
     running.end();
     outcome
 }
@@ -190,11 +206,22 @@ impl Running {
     }
 
     /// Waits until the program has ended; its exit code.
-    fn supervise(&mut self) -> Result<i32, RunError> {
+    fn supervise(&mut self, ready: impl FnOnce(&str)) -> Result<i32, RunError> {
+        let mut ready = Some(ready);
         loop {
             let (control, signals, lifeline) = self.wait()?;
             if control {
-                return Ok(self.exit_code());
+                match self.report() {
+                    Report::Started => {
+                        if let Some(ready) = ready.take() {
+                            ready(self.session.name());
+                        }
+                    }
+                    Report::Unstarted(text) => {
+                        return Err(RunError::Program { text, code: self.exit_code() });
+                    }
+                    Report::Ended(code) => return Ok(code),
+                }
             }
             if signals {
                 self.pass_signals_on();
@@ -229,14 +256,27 @@ impl Running {
     }
 
     fn exit_code(&self) -> i32 {
+        match self.report() {
+            Report::Ended(code) => code,
+            Report::Started | Report::Unstarted(_) => 1,
+        }
+    }
+
+    /// What the inside has to say of the program.
+    fn report(&self) -> Report {
         let mut octets = [0; MAX_REPORT];
         let mut none = Vec::new();
-        match fdpass::receive(self.control.as_fd(), &mut octets, &mut none) {
-            Ok(5) if octets[0] == message::EXIT => {
-                i32::from_ne_bytes([octets[1], octets[2], octets[3], octets[4]])
+        let received = fdpass::receive(self.control.as_fd(), &mut octets, &mut none);
+        match octets[..received.unwrap_or(0)].split_first() {
+            Some((&message::STARTED, _)) => Report::Started,
+            Some((&message::UNSTARTED, text)) => {
+                Report::Unstarted(String::from_utf8_lossy(text).into_owned())
+            }
+            Some((&message::EXIT, code)) => {
+                Report::Ended(code.first_chunk().map_or(1, |code| i32::from_ne_bytes(*code)))
             }
             // The inside was killed, and the program with it.
-            _ => 128 + libc::SIGKILL,
+            _ => Report::Ended(128 + libc::SIGKILL),
         }
     }
 
@@ -250,8 +290,11 @@ impl Running {
     }
 
     fn signal(&self, number: i32) {
-        let signal =
-            if number == libc::SIGKILL { Some(Signal::KILL) } else { Signal::from_named_raw(number) };
+        let signal = if number == libc::SIGKILL {
+            Some(Signal::KILL)
+        } else {
+            Signal::from_named_raw(number)
+        };
         if let Some(signal) = signal {
             // An inside that has ended is noticed by its control socket.
             let _ = kill_process(self.inside, signal);

@@ -73,11 +73,7 @@ impl Session {
     ///
     /// # Errors
     /// See [`SessionError`].
-    pub fn open(
-        client: Client,
-        request: AttachRequest,
-        start: bool,
-    ) -> Result<Self, SessionError> {
+    pub fn open(client: Client, request: AttachRequest, start: bool) -> Result<Self, SessionError> {
         let socket = match client.attach() {
             Err(ClientError::NotRunning(_)) if start => {
                 on_demand::start(client.socket())?;

@@ -8,12 +8,11 @@
 //! | `ioctl(TUNSETIFF, …)` | [`tap`] | a structure whose layout only the request number tells |
 //! | `clone`, `_exit` | [`process`] | one thread goes on in the child |
 //! | `pthread_sigmask`, `signalfd` | [`process`] | the mask belongs to the whole thread |
-//! 
+//!
 //!
 //! Nothing here decides anything: each function makes one request of the kernel and turns the
 //! answer into `io::Result`.
 #![allow(unsafe_code)]
-
 
 pub mod process;
 pub mod tap;

@@ -91,10 +91,7 @@ pub fn next_signal(fd: &OwnedFd) -> io::Result<Option<Signal>> {
     // SAFETY: the kernel filled all of `octets` with one `signalfd_siginfo`, which is plain
     // integers, so that any bits are a valid value; the read is unaligned on purpose.
     let info: libc::signalfd_siginfo = unsafe { std::ptr::read_unaligned(octets.as_ptr().cast()) };
-    Ok(Some(Signal {
-        number: info.ssi_signo as i32,
-        from_process: info.ssi_code <= 0,
-    }))
+    Ok(Some(Signal { number: info.ssi_signo as i32, from_process: info.ssi_code <= 0 }))
 }
 
 /// Lets every signal through again, as a program that is about to start expects.
