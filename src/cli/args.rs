@@ -1,6 +1,7 @@
 //! The command line's grammar.
 
 use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -44,6 +45,9 @@ pub enum Command {
     Show(Show),
     /// Show what weft does, and check that it works here
     Demo,
+    /// Run an errand in a sandbox of the demo's
+    #[command(hide = true)]
+    DemoPeer(DemoPeer),
 }
 
 /// `weft run`
@@ -192,4 +196,41 @@ pub enum Format {
     Table,
     /// One JSON value
     Json,
+}
+
+/// `weft demo-peer`
+#[derive(Debug, Args)]
+pub struct DemoPeer {
+    /// Which errand
+    #[command(subcommand)]
+    pub errand: Errand,
+}
+
+/// What `weft demo` has done inside its sandboxes.
+#[derive(Debug, Subcommand)]
+pub enum Errand {
+    /// Take what is sent over TCP, until standard input ends
+    Serve,
+    /// Resolve a name
+    Find {
+        /// The name
+        name: String,
+    },
+    /// Ping a station
+    Ping {
+        /// Its address
+        station: Ipv4Addr,
+    },
+    /// Send over TCP for a second
+    Send {
+        /// Where to
+        sink: SocketAddrV4,
+    },
+    /// Send from an address that is somebody else's
+    Borrow {
+        /// That address
+        address: Ipv4Addr,
+        /// Where to
+        station: Ipv4Addr,
+    },
 }

@@ -131,6 +131,7 @@ fn dispatch(command: Command, socket: PathBuf) -> Result<ExitCode, Complaint> {
         Command::Status(list) => print::status(list.format, &client),
         Command::Show(show) => print::table(show.table, show.list.format, &client),
         Command::Demo => demo::demo(),
+        Command::DemoPeer(peer) => demo::peer::run(&peer.errand),
     }
 }
 
