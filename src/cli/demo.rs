@@ -45,7 +45,7 @@ pub(super) fn demo() -> Result<ExitCode, Complaint> {
     );
     let mut stage = Stage::new()?;
     let tables = play(&mut stage, &mut report);
-    report.check("nothing left", stage.end());
+    report.check("nothing left", &stage.end());
     if let Some(Tables { fdb, drops }) = tables {
         say(&format!("\nWhich port leads to which station (weft show fdb):\n{}", print::fdb(&fdb)));
         say(&format!("\nWhat was dropped, and why (weft show drops):\n{}", print::drops(&drops)));
@@ -63,14 +63,15 @@ pub(super) fn demo() -> Result<ExitCode, Complaint> {
 
 /// Plays everything that can be played; what stands on something that failed is left out.
 fn play(stage: &mut Stage, report: &mut Report) -> Option<Tables> {
-    if !report.check("appliance", appliance(stage)) || !report.check("sandboxes", sandboxes(stage))
+    if !report.check("appliance", &appliance(stage))
+        || !report.check("sandboxes", &sandboxes(stage))
     {
         return None;
     }
-    report.check("names", names(stage));
-    report.check("ping", ping(stage));
-    report.check("TCP", tcp(stage));
-    report.check("guard", guard(stage));
+    report.check("names", &names(stage));
+    report.check("ping", &ping(stage));
+    report.check("TCP", &tcp(stage));
+    report.check("guard", &guard(stage));
     let fdb = stage.client().get("/weft/v1/fdb").ok()?;
     let drops = stage.client().get("/weft/v1/drops").ok()?;
     Some(Tables { fdb, drops })

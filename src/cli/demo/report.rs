@@ -22,12 +22,12 @@ impl Report {
     }
 
     /// Prints what a check found; whether it found all well.
-    pub(super) fn check(&mut self, what: &'static str, found: Result<String, Complaint>) -> bool {
+    pub(super) fn check(&mut self, what: &'static str, found: &Result<String, Complaint>) -> bool {
         let well = found.is_ok();
         if !well {
             self.failed.push(what);
         }
-        say(&self.line(what, &found));
+        say(&self.line(what, found));
         well
     }
 
@@ -74,8 +74,8 @@ mod tests {
     #[test]
     fn only_failures_are_remembered() {
         let mut report = Report { colour: true, failed: Vec::new() };
-        assert!(report.check("names", Ok(String::new())));
-        assert!(!report.check("ping", Err(Complaint::text("lost"))));
+        assert!(report.check("names", &Ok(String::new())));
+        assert!(!report.check("ping", &Err(Complaint::text("lost"))));
         assert_eq!(report.failed(), ["ping"]);
     }
 }
