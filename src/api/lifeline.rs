@@ -6,9 +6,11 @@
 //! A port's descriptor travels with the message that announces it. When the connection closes, for
 //! whatever reason, the appliance removes the sandbox's endpoints.
 
-use std::io;
+use std::io::{self, Read};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -116,6 +118,21 @@ impl Lifeline {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Ends the connection and waits, for no longer than `patience`, until the appliance has noticed:
+    /// it hangs up once the sandbox is dismissed.
+    pub fn part(mut self, patience: Duration) {
+        let end = Instant::now() + patience;
+        // A connection that is broken already has ended.
+        let _ = self.socket.shutdown(Shutdown::Write);
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) {
+            let _ = self.socket.set_read_timeout(Some(left));
+            let mut rest = [0; 4096];
+            if !matches!(self.socket.read(&mut rest), Ok(1..)) {
+                return;
             }
         }
     }

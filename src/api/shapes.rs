@@ -183,8 +183,6 @@ pub struct Status {
     pub on_demand: bool,
     /// Data-path threads.
     pub workers: usize,
-    /// How they do their input and output.
-    pub engine: String,
     /// How many networks there are.
     pub networks: usize,
     /// How many sandboxes there are.

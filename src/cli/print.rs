@@ -42,7 +42,7 @@ pub(super) fn status(format: Format, client: &Client) -> Result<ExitCode, Compla
         format!(
             "appliance  {} (weft {}, process {}, up {}{ends})\n\
              file       {file}\n\
-             data path  {} workers, {}\n\
+             data path  {} workers\n\
              objects    {} networks, {} sandboxes, {} endpoints\n\
              memory     {:.1} MiB resident",
             status.name,
@@ -50,7 +50,6 @@ pub(super) fn status(format: Format, client: &Client) -> Result<ExitCode, Compla
             status.pid,
             age(status.uptime_s),
             status.workers,
-            status.engine,
             status.networks,
             status.sandboxes,
             status.endpoints,

@@ -157,11 +157,9 @@ fn load(file: &Path) -> Result<Config, Complaint> {
     Config::load(file).map_err(|error| Complaint::text(error.to_string()))
 }
 
-/// One thread less than there are processors, so that the programs that talk have one; at least
-/// one, and more than four only when asked for.
+/// One thread for each processor, up to four: all but one sleep until that one is busy.
 fn default_workers() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    processors.saturating_sub(1).clamp(1, 4)
+    std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 4)
 }
 
 fn host_name() -> String {

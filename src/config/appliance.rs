@@ -1,8 +1,6 @@
 //! `[appliance]` and `[ipam]`: the process itself, and where subnets come from.
 
-use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
 use toml::Spanned;
@@ -12,7 +10,7 @@ use weft_ipam::{DefaultPool, DefaultPools, PoolError};
 use super::finding::Findings;
 use super::network::read_subnet;
 use super::section::{Entry, Section};
-use crate::cnm::id::{is_name, listed, nearest};
+use crate::cnm::id::is_name;
 
 /// The most data-path threads that can be asked for.
 pub const MAX_WORKERS: usize = 64;
@@ -27,64 +25,20 @@ pub struct Appliance {
     pub name: Option<String>,
     /// How many threads move frames, 1 to [`MAX_WORKERS`]; chosen for the machine when absent.
     pub workers: Option<usize>,
-    /// How they wait for frames.
-    pub engine: Engine,
 }
-
-/// How the data path waits for frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Engine {
-    /// The better of the others that the kernel allows.
-    #[default]
-    Auto,
-    /// `epoll`, then `read` and `write`; every kernel has it.
-    Epoll,
-    /// `io_uring`; many containers and hardened kernels forbid it.
-    IoUring,
-}
-
-impl Engine {
-    /// Every engine.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Epoll, Self::IoUring];
-
-    /// The engine's name in the file.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Epoll => "epoll",
-            Self::IoUring => "io-uring",
-        }
-    }
-}
-
-impl fmt::Display for Engine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Engine {
-    type Err = UnknownEngine;
-
-    fn from_str(name: &str) -> Result<Self, UnknownEngine> {
-        Self::ALL.into_iter().find(|engine| engine.name() == name).ok_or(UnknownEngine)
-    }
-}
-
-/// A word that is no engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown engine")]
-pub struct UnknownEngine;
 
 pub(super) fn read(root: &Section<'_>, findings: &mut Findings) -> Appliance {
     let Some(section) = root.section("appliance", findings) else {
         return Appliance::default();
     };
-    section.refuse_others(&["name", "workers", "engine"], &[], findings);
+    section.refuse_others(
+        &["name", "workers"],
+        &[("engine", "this version moves frames with epoll and nothing else")],
+        findings,
+    );
     let name = section.text("name", findings).and_then(|name| read_name(&name, findings));
     let workers = section.entry("workers").and_then(|entry| read_workers(entry, findings));
-    let engine = section.text("engine", findings).and_then(|word| read_engine(&word, findings));
-    Appliance { name, workers, engine: engine.unwrap_or_default() }
+    Appliance { name, workers }
 }
 
 fn read_name(name: &Spanned<&str>, findings: &mut Findings) -> Option<String> {
@@ -107,22 +61,6 @@ fn read_workers(entry: &Entry<'_>, findings: &mut Findings) -> Option<usize> {
         findings.add(entry.value.span(), format_args!("workers cannot be {workers}"), help);
     }
     fits
-}
-
-fn read_engine(word: &Spanned<&str>, findings: &mut Findings) -> Option<Engine> {
-    let engine = word.get_ref().parse().ok();
-    if engine.is_none() {
-        let message = format!("unknown engine {:?}", word.get_ref());
-        let known = listed(Engine::ALL);
-        match nearest(word.get_ref(), Engine::ALL.map(Engine::name)) {
-            Some(near) => {
-                let help = format!("did you mean {near:?}? The engines are {known}");
-                findings.add(word.span(), message, help);
-            }
-            None => findings.add(word.span(), message, format_args!("the engines are {known}")),
-        }
-    }
-    engine
 }
 
 pub(super) fn read_pools(root: &Section<'_>, findings: &mut Findings) -> DefaultPools {

@@ -35,7 +35,7 @@ use toml::de::DeTable;
 use weft_ipam::DefaultPools;
 
 use crate::cnm::Declared;
-pub use appliance::{Appliance, Engine, MAX_WORKERS};
+pub use appliance::{Appliance, MAX_WORKERS};
 pub use finding::{Finding, Report};
 use finding::{Findings, position};
 use section::Section;

@@ -188,6 +188,8 @@ impl Control {
                 ended.stopped.push(sandbox.name.clone());
             }
         }
+        ended.stopped.sort();
+        ended.kept.sort();
         for process in managed.values() {
             process.stop();
         }

@@ -21,7 +21,6 @@ impl Control {
             file: settings.file.clone(),
             on_demand: settings.on_demand,
             workers: state.runtime.workers(),
-            engine: "epoll".to_owned(),
             networks: state.model.networks().count(),
             sandboxes: state.sandboxes.len(),
             endpoints: state.model.endpoints().count(),

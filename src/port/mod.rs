@@ -29,8 +29,6 @@ use stream::Stream;
 pub struct Port {
     /// Its number in the topology.
     pub id: PortId,
-    /// The worker that reads it.
-    pub owner: usize,
     /// The largest IP packet it takes, in octets.
     pub mtu: u16,
     /// How frames cross it.
@@ -77,7 +75,6 @@ impl Port {
     /// When the descriptor is anything else: what a client passes is not trusted.
     pub fn tap(
         id: PortId,
-        owner: usize,
         mtu: u16,
         workers: usize,
         fd: OwnedFd,
@@ -88,7 +85,7 @@ impl Port {
         }
         sys::tap::set_up(fd.as_fd())?;
         rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
-        Ok(Self::new(id, owner, mtu, workers, PortKind::Tap(fd)))
+        Ok(Self::new(id, mtu, workers, PortKind::Tap(fd)))
     }
 
     /// Takes a connected stream socket whose other end is a virtual machine.
@@ -97,7 +94,6 @@ impl Port {
     /// When the descriptor is anything else.
     pub fn stream(
         id: PortId,
-        owner: usize,
         mtu: u16,
         workers: usize,
         fd: OwnedFd,
@@ -107,12 +103,12 @@ impl Port {
             return Err(PortError::NotStream);
         }
         rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
-        Ok(Self::new(id, owner, mtu, workers, PortKind::Stream(Stream::new(fd))))
+        Ok(Self::new(id, mtu, workers, PortKind::Stream(Stream::new(fd))))
     }
 
-    fn new(id: PortId, owner: usize, mtu: u16, workers: usize, kind: PortKind) -> Self {
+    fn new(id: PortId, mtu: u16, workers: usize, kind: PortKind) -> Self {
         let counters = (0..workers).map(|_| Counters::default()).collect();
-        Self { id, owner, mtu, kind, counters, gone: AtomicBool::new(false) }
+        Self { id, mtu, kind, counters, gone: AtomicBool::new(false) }
     }
 
     /// The counters that worker `worker` keeps for this port.

@@ -5,6 +5,7 @@
 //! removed is let go by the last worker that adopts a picture without it, and only then is its
 //! number free again: a late frame can at worst be dropped, never reach a stranger.
 
+pub mod balance;
 pub mod clock;
 pub mod decide;
 pub mod picture;
@@ -26,6 +27,7 @@ use crate::cnm::Id;
 use crate::cnm::options::{LiveOptions, NetworkOptions, Spoof};
 use crate::port::counters::Totals;
 use crate::port::{Port, PortError};
+use balance::{Burden, Watch};
 use clock::Clock;
 use picture::{Picture, Published};
 use worker::Handle;
@@ -36,6 +38,9 @@ const ISOLATED: Group = Group(1);
 const SHARES: usize = 4;
 /// FDB slots looked at per tick and network.
 const AGEING_BUDGET: usize = 1 << 16;
+
+/// How long a port may be between two workers. A turn is far shorter.
+const HAND_OVER: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// How a port's frames reach us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +88,8 @@ pub struct Runtime {
     /// Numbers of ports that a worker may still hold.
     retired: HashMap<PortId, (Weak<Port>, Arc<Fdb>)>,
     last_number: u16,
-    next_owner: usize,
+    generation: u64,
+    watch: Watch,
     seed: u64,
 }
 
@@ -104,6 +110,8 @@ struct PortState {
     network: Id,
     station: Station,
     storm: Option<Arc<StormControl>>,
+    /// The worker that reads it; none while it changes hands.
+    reader: Option<usize>,
 }
 
 impl Runtime {
@@ -127,7 +135,8 @@ impl Runtime {
             ports: BTreeMap::new(),
             retired: HashMap::new(),
             last_number: 0,
-            next_owner: 0,
+            generation: 0,
+            watch: Watch::default(),
             seed,
         })
     }
@@ -190,17 +199,16 @@ impl Runtime {
     ) -> Result<PortId, AddPortError> {
         let id = self.free_number().ok_or(AddPortError::NoNumber)?;
         let switch = self.switches.get(&network).ok_or(AddPortError::NoSwitch)?;
-        let owner = self.next_owner;
         let count = self.workers.len();
         let port = match station.medium {
-            Medium::Tap => Port::tap(id, owner, switch.mtu, count, descriptor)?,
-            Medium::Stream => Port::stream(id, owner, switch.mtu, count, descriptor)?,
+            Medium::Tap => Port::tap(id, switch.mtu, count, descriptor)?,
+            Medium::Stream => Port::stream(id, switch.mtu, count, descriptor)?,
         };
-        self.next_owner = (owner + 1) % count;
         self.last_number = id.get();
         pin_station(&switch.fdb, &station, id, switch.options.spoof);
         let storm = switch.options.storm_control.map(|rate| new_storm_control(rate.get()));
-        self.ports.insert(id, PortState { port: Arc::new(port), network, station, storm });
+        let port = Arc::new(port);
+        self.ports.insert(id, PortState { port, network, station, storm, reader: Some(0) });
         self.publish();
         Ok(id)
     }
@@ -219,6 +227,9 @@ impl Runtime {
     /// Does what has to be done from time to time: ages the FDBs, frees the numbers of ports that
     /// nobody holds any more. To be called about once a second.
     pub fn tick(&mut self) {
+        if self.workers.len() > 1 {
+            self.balance();
+        }
         let now = self.clock.now();
         for switch in self.switches.values_mut() {
             let age = switch.options.fdb_age_s;
@@ -234,6 +245,43 @@ impl Runtime {
         });
     }
 
+    /// Spreads the ports over the workers by how busy those are.
+    fn balance(&mut self) {
+        let Some(loads) = self.watch.loads(&self.workers) else { return };
+        let burdens: Vec<Burden> = self
+            .ports
+            .iter()
+            .filter_map(|(id, state)| {
+                let cost = self.watch.cost(*id, &state.port.totals());
+                state.reader.map(|reader| Burden { port: *id, reader, cost })
+            })
+            .collect();
+        self.watch.forget_except(&self.ports);
+        let moves = balance::moves(&loads, &burdens);
+        if moves.is_empty() {
+            return;
+        }
+        // Nobody reads a port while it changes hands, so that its frames keep their order.
+        for (id, _) in &moves {
+            if let Some(state) = self.ports.get_mut(id) {
+                state.reader = None;
+            }
+        }
+        let generation = self.publish();
+        let patience = std::time::Instant::now() + HAND_OVER;
+        while !self.workers.iter().all(|worker| worker.has_adopted(generation))
+            && std::time::Instant::now() < patience
+        {
+            std::thread::sleep(HAND_OVER / 1000);
+        }
+        for (id, reader) in moves {
+            if let Some(state) = self.ports.get_mut(&id) {
+                state.reader = Some(reader);
+            }
+        }
+        self.publish();
+    }
+
     /// The ports whose other side has gone.
     pub fn gone_ports(&self) -> Vec<PortId> {
         self.ports.values().filter(|s| s.port.is_gone()).map(|s| s.port.id).collect()
@@ -241,7 +289,7 @@ impl Runtime {
 
     /// What a port has counted, and the worker that reads it.
     pub fn port_totals(&self, id: PortId) -> Option<(Totals, usize)> {
-        self.ports.get(&id).map(|state| (state.port.totals(), state.port.owner))
+        self.ports.get(&id).map(|state| (state.port.totals(), state.reader.unwrap_or_default()))
     }
 
     /// What was counted at ports of a network that have gone since.
@@ -275,7 +323,7 @@ impl Runtime {
             .find(|id| !self.ports.contains_key(id) && !self.retired.contains_key(id))
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) -> u64 {
         let mut topology = Topology::builder();
         for switch in self.switches.values() {
             topology = topology.network(switch.number, Arc::clone(&switch.fdb));
@@ -285,11 +333,14 @@ impl Runtime {
                 topology = topology.port(state.port.id, config(switch, state));
             }
         }
-        let ports = self.ports.values().map(|state| Arc::clone(&state.port));
-        self.published.store(Arc::new(Picture::new(topology.build(), ports)));
+        let ports = self.ports.values().map(|state| (Arc::clone(&state.port), state.reader));
+        self.generation += 1;
+        let generation = self.generation;
+        self.published.store(Arc::new(Picture::new(generation, topology.build(), ports)));
         for worker in &self.workers {
             worker.wake();
         }
+        generation
     }
 }
 

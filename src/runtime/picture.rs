@@ -16,8 +16,10 @@ use crate::port::Port;
 pub struct Picture {
     /// Which port is in which network, and what it may do there.
     pub topology: Topology,
-    /// The ports by [`PortId::index`].
-    ports: Vec<Option<Arc<Port>>>,
+    /// The ports by [`PortId::index`], each with the worker that reads it.
+    ports: Vec<Option<(Arc<Port>, Option<usize>)>>,
+    /// Goes up with every picture.
+    pub generation: u64,
     /// Workers that see this end.
     pub stop: bool,
 }
@@ -26,17 +28,21 @@ pub struct Picture {
 pub type Published = Arc<ArcSwap<Picture>>;
 
 impl Picture {
-    /// A picture of `topology` with its ports.
-    pub fn new(topology: Topology, ports: impl IntoIterator<Item = Arc<Port>>) -> Self {
-        let mut slots: Vec<Option<Arc<Port>>> = Vec::new();
-        for port in ports {
+    /// A picture of `topology` with its ports, each with the worker that reads it, if one does.
+    pub fn new(
+        generation: u64,
+        topology: Topology,
+        ports: impl IntoIterator<Item = (Arc<Port>, Option<usize>)>,
+    ) -> Self {
+        let mut slots = Vec::new();
+        for (port, reader) in ports {
             let index = port.id.index();
             if slots.len() <= index {
-                slots.resize(index + 1, None);
+                slots.resize_with(index + 1, || None);
             }
-            slots[index] = Some(port);
+            slots[index] = Some((port, reader));
         }
-        Self { topology, ports: slots, stop: false }
+        Self { topology, ports: slots, generation, stop: false }
     }
 
     /// The picture that ends the workers.
@@ -46,11 +52,16 @@ impl Picture {
 
     /// The port of that number.
     pub fn port(&self, id: PortId) -> Option<&Arc<Port>> {
-        self.ports.get(id.index())?.as_ref()
+        self.ports.get(id.index())?.as_ref().map(|(port, _)| port)
+    }
+
+    /// The worker that reads the port of that number.
+    pub fn reader(&self, id: PortId) -> Option<usize> {
+        self.ports.get(id.index())?.as_ref().and_then(|(_, reader)| *reader)
     }
 
     /// All ports, by number.
     pub fn ports(&self) -> impl Iterator<Item = &Arc<Port>> {
-        self.ports.iter().flatten()
+        self.ports.iter().flatten().map(|(port, _)| port)
     }
 }

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use arc_swap::Cache;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -27,6 +27,7 @@ use super::decide::{Path, SLOT};
 use super::picture::{Picture, Published};
 use crate::port::stream::{Reassembly, Stream};
 use crate::port::{Port, PortKind};
+use crate::sys;
 
 /// Frames taken from one port before the next port has its turn.
 const BUDGET: usize = 64;
@@ -41,8 +42,17 @@ const WAKE: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Handle {
     wake: Arc<OwnedFd>,
-    turns: Arc<AtomicU64>,
+    shown: Arc<Shown>,
     thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// What a worker lets the control plane see.
+#[derive(Debug, Default)]
+struct Shown {
+    /// The generation of the picture it goes by.
+    adopted: AtomicU64,
+    /// Its thread, as the kernel counts threads; 0 until it runs.
+    thread: AtomicI32,
 }
 
 /// A worker's own state; lives on its thread.
@@ -50,7 +60,7 @@ struct Worker {
     index: usize,
     epoll: OwnedFd,
     wake: Arc<OwnedFd>,
-    turns: Arc<AtomicU64>,
+    shown: Arc<Shown>,
     pictures: Cache<Published, Arc<Picture>>,
     /// The ports this worker reads.
     inlets: HashMap<PortId, Inlet>,
@@ -77,14 +87,14 @@ impl Handle {
     /// When the process is out of descriptors or threads.
     pub fn start(index: usize, published: &Published, clock: Clock) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let turns = Arc::new(AtomicU64::new(0));
+        let shown = Arc::new(Shown::default());
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
         let worker = Worker {
             index,
             epoll,
             wake: Arc::clone(&wake),
-            turns: Arc::clone(&turns),
+            shown: Arc::clone(&shown),
             pictures: Cache::new(Arc::clone(published)),
             inlets: HashMap::new(),
             path: Path::new(index),
@@ -94,7 +104,7 @@ impl Handle {
         };
         let name = format!("worker-{index}");
         let thread = std::thread::Builder::new().name(name).spawn(move || worker.run())?;
-        Ok(Self { wake, turns, thread: Some(thread) })
+        Ok(Self { wake, shown, thread: Some(thread) })
     }
 
     /// Makes the worker look for a newer picture, also when no frame comes.
@@ -103,9 +113,17 @@ impl Handle {
         let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
     }
 
-    /// How many turns the worker has ended.
-    pub fn turns(&self) -> u64 {
-        self.turns.load(Ordering::Acquire)
+    /// Whether the worker goes by the picture of that generation or a later one.
+    pub fn has_adopted(&self, generation: u64) -> bool {
+        self.shown.adopted.load(Ordering::Acquire) >= generation
+    }
+
+    /// The processor time that the worker has used, in nanoseconds; `None` where the kernel keeps
+    /// no count.
+    pub fn busy_ns(&self) -> Option<u64> {
+        let thread = self.shown.thread.load(Ordering::Relaxed);
+        let counts = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+        counts.split_ascii_whitespace().next()?.parse().ok()
     }
 
     /// Waits for the thread's end, after the last picture was published.
@@ -120,6 +138,11 @@ impl Handle {
 
 impl Worker {
     fn run(mut self) {
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        self.shown.thread.store(thread, Ordering::Relaxed);
+        if let Err(error) = sys::process::prefer_throughput() {
+            tracing::debug!(%error, "the scheduler treats a worker like any thread");
+        }
         let mut events =
             [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; EVENTS];
         let mut picture = Arc::clone(self.pictures.load());
@@ -155,7 +178,6 @@ impl Worker {
                 picture = Arc::clone(newest);
                 self.adopt(&picture);
             }
-            self.turns.store(turn, Ordering::Release);
         }
     }
 
@@ -194,20 +216,23 @@ impl Worker {
 
     /// Reads the ports that `picture` has for this worker, and no others.
     fn adopt(&mut self, picture: &Picture) {
+        let own = self.index;
         let current = |port: &Arc<Port>| {
             picture.port(port.id).is_some_and(|newest| Arc::ptr_eq(newest, port))
+                && picture.reader(port.id) == Some(own)
         };
         let past: Vec<PortId> =
             self.inlets.values().filter(|i| !current(&i.port)).map(|i| i.port.id).collect();
         for id in past {
             self.forget(id);
         }
-        let own = self.index;
-        for port in picture.ports().filter(|port| port.owner == own && !port.is_gone()) {
+        let read_here = |port: &&Arc<Port>| picture.reader(port.id) == Some(own) && !port.is_gone();
+        for port in picture.ports().filter(read_here) {
             if !self.inlets.contains_key(&port.id) {
                 self.register(port);
             }
         }
+        self.shown.adopted.store(picture.generation, Ordering::Release);
     }
 
     fn register(&mut self, port: &Arc<Port>) {

@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -29,6 +29,9 @@ use crate::sys::{self, process::Fork};
 
 /// The kernel puts a number for the `%d`; the name lasts until the TAP has moved.
 const PASSING_NAME: &str = "weft%d";
+
+/// What helps when a namespace is somebody else's.
+const RIGHTS: &str = "entering a namespace takes the rights of its owner; try sudo";
 
 /// What an endpoint is made for.
 #[derive(Clone, Debug)]
@@ -76,12 +79,11 @@ impl AttachError {
         match self {
             Self::Session(SessionError::Refused(failure)) => failure.help.clone(),
             Self::Open(..) => Some("`ip netns list` and `lsns -t net` list namespaces".to_owned()),
-            Self::Enter(..) => {
-                Some("entering a namespace takes the rights of its owner; try sudo".to_owned())
-            }
+            Self::Enter(..) => Some(RIGHTS.to_owned()),
             Self::SetUp(text) if text.contains("/dev/net/tun") && text.contains("permitted") => {
                 Some("making a TAP in this namespace takes CAP_NET_ADMIN; try sudo".to_owned())
             }
+            Self::SetUp(text) if text.contains("cannot be entered") => Some(RIGHTS.to_owned()),
             Self::SetUp(text) => remedy::inside(text),
             Self::Listen(..) => Some("remove it if nothing uses it any more".to_owned()),
             Self::Session(_) | Self::Gone(_) | Self::Keep(_) => None,
@@ -106,6 +108,19 @@ pub fn attach(
         Target::Netns(_) | Target::Pid(_) | Target::Tap(_) => None,
     };
     let mut session = Session::open(client, request, start)?;
+    let outcome = serve(&mut session, target, spaces, guests.as_ref(), ready);
+    session.part();
+    outcome
+}
+
+/// Makes the endpoint's port and keeps it.
+fn serve(
+    session: &mut Session,
+    target: &Target,
+    spaces: Spaces,
+    guests: Option<&Guests>,
+    ready: impl FnOnce(&str, &Assigned),
+) -> Result<(), AttachError> {
     let Some(endpoint) = session.endpoints().first().cloned() else {
         return Err(AttachError::SetUp("the appliance gave no endpoint".to_owned()));
     };
@@ -118,9 +133,11 @@ pub fn attach(
         Target::Tap(name) => session.offer(0, tap_here(name, &endpoint)?)?,
         Target::Qemu(_) => {}
     }
+    // An open descriptor keeps a namespace alive that somebody wants to delete.
+    drop(spaces);
     let signals = sys::process::signals(&FORWARDED[..4])?;
     ready(session.name(), &endpoint);
-    let guests = guests.as_ref().map(|guests| &guests.listener);
+    let guests = guests.map(|guests| &guests.listener);
     Keeper { session, endpoint, signals, retry_at: None }.keep(guests)
 }
 
@@ -295,14 +312,14 @@ fn listen(path: &Path) -> Result<Guests, AttachError> {
 }
 
 /// Keeps an endpoint until it is told to end.
-struct Keeper {
-    session: Session,
+struct Keeper<'a> {
+    session: &'a mut Session,
     endpoint: Assigned,
     signals: OwnedFd,
     retry_at: Option<Instant>,
 }
 
-impl Keeper {
+impl Keeper<'_> {
     fn keep(mut self, guests: Option<&UnixListener>) -> Result<(), AttachError> {
         let mut guest_is_there = false;
         loop {
@@ -352,7 +369,10 @@ impl Keeper {
             guests_at = Some(watched.len());
             watched.push(PollFd::new(guests, PollFlags::IN));
         }
-        let left = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let mut left = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        if self.session.has_message() {
+            left = Some(Duration::ZERO);
+        }
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -23,6 +23,9 @@ pub fn namespaces(error: &io::Error) -> Option<String> {
 
 /// What helps when a step on the inside of a sandbox failed, judged by its message.
 pub fn inside(text: &str) -> Option<String> {
+    if text.contains("/dev/net/tun") && text.contains("busy") {
+        return Some("an interface of that name is in use; choose another name".to_owned());
+    }
     if text.contains("/dev/net/tun") {
         return Some(tun_device());
     }

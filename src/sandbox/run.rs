@@ -119,7 +119,7 @@ struct Running {
 pub fn run(options: Options, ready: impl FnOnce(&str)) -> Result<i32, RunError> {
     let mut session = Session::open(options.client, options.request, options.start)?;
     let signals = system::signals(&FORWARDED[..6])?;
-    let hosts = first_hosts(&mut session);
+    let hosts = session.first_hosts();
     let shares_host = session.endpoints().iter().any(|endpoint| endpoint.host);
     let privileged = identity::is_privileged();
     let plan = Plan {
@@ -135,21 +135,24 @@ pub fn run(options: Options, ready: impl FnOnce(&str)) -> Result<i32, RunError> 
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(io::Error::from)?;
-    let inside = match system::fork_into(namespaces(privileged, shares_host))
-        .map_err(RunError::Namespaces)?
-    {
-        Fork::Child => {
+    let inside = match system::fork_into(namespaces(privileged, shares_host)) {
+        Ok(Fork::Child) => {
             session.hang_up();
             drop((ours, signals));
             inside::become_init(&plan, &theirs)
         }
-        Fork::Parent(pid) => pid,
+        Ok(Fork::Parent(pid)) => pid,
+        Err(error) => {
+            session.part();
+            return Err(RunError::Namespaces(error));
+        }
     };
     drop(theirs);
     let mut running =
         Running { session, inside, control: ours, hosts: None, signals, retry_at: None };
     let outcome = running.connect(&plan.interfaces).and_then(|()| running.supervise(ready));
     running.end();
+    running.session.part();
     outcome
 }
 
@@ -164,17 +167,6 @@ fn namespaces(privileged: bool, shares_host: bool) -> libc::c_int {
         flags |= libc::CLONE_NEWNET | libc::CLONE_NEWUTS;
     }
     flags
-}
-
-/// The appliance tells the neighbours' names right after it took the sandbox in.
-fn first_hosts(session: &mut Session) -> String {
-    loop {
-        match session.next() {
-            Event::Hosts(text) => return text,
-            Event::Lost => return String::new(),
-            Event::PortGone(_) | Event::Signal(_) => {}
-        }
-    }
 }
 
 impl Running {
@@ -245,7 +237,10 @@ impl Running {
         if let Some(lifeline) = &lifeline {
             watched.push(PollFd::new(lifeline, PollFlags::IN));
         }
-        let left = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let mut left = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        if self.session.has_message() {
+            left = Some(Duration::ZERO);
+        }
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -5,6 +5,7 @@
 //! next appliance with the addresses it has, hands the same descriptors over again, and a TCP
 //! connection in flight goes on after a pause.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -19,6 +20,8 @@ use crate::cnm::Id;
 
 /// How long to wait between two looks for a lost appliance.
 pub const RETRY: Duration = Duration::from_millis(100);
+/// How long the appliance may take to see a sandbox off.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Why a sandbox has no session.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,8 @@ pub struct Session {
     client: Client,
     request: AttachRequest,
     lifeline: Option<Lifeline>,
+    /// What the appliance said while an answer was awaited.
+    aside: VecDeque<FromAppliance>,
     name: String,
     endpoints: Vec<Assigned>,
     /// Copies of the descriptors that the appliance has, by endpoint.
@@ -85,6 +90,7 @@ impl Session {
             client,
             request,
             lifeline: Some(Lifeline::new(socket)?),
+            aside: VecDeque::new(),
             name: String::new(),
             endpoints: Vec::new(),
             ports: Vec::new(),
@@ -114,6 +120,14 @@ impl Session {
     /// Drops this process's copy of the connection, in a child that must not keep it open.
     pub fn hang_up(self) {}
 
+    /// Says goodbye and waits until the appliance has taken everything back, so that whoever comes
+    /// next may have the same name and addresses.
+    pub fn part(&mut self) {
+        if let Some(lifeline) = self.lifeline.take() {
+            lifeline.part(PARTING);
+        }
+    }
+
     /// Hands the port of the endpoint at `place` to the appliance and waits until frames pass.
     ///
     /// # Errors
@@ -138,20 +152,35 @@ impl Session {
         self.send(&FromSandbox::Running { pid }, None)
     }
 
+    /// The neighbours' names, which the appliance tells right after it took the sandbox in.
+    pub fn first_hosts(&mut self) -> String {
+        loop {
+            match self.receive() {
+                Ok(FromAppliance::Hosts(text)) => return text,
+                Ok(message) => self.aside.push_back(message),
+                // The next look at the life line tells that the appliance is gone.
+                Err(_) => return String::new(),
+            }
+        }
+    }
+
     /// The next message; waits for it unless there is none to come.
     pub fn next(&mut self) -> Event {
-        let Some(lifeline) = &mut self.lifeline else { return Event::Lost };
         loop {
-            match lifeline.receive() {
-                Ok(Some(FromAppliance::Hosts(text))) => return Event::Hosts(text),
-                Ok(Some(FromAppliance::Signal(number))) => return Event::Signal(number),
-                Ok(Some(FromAppliance::PortGone { endpoint })) => {
+            let message = match self.aside.pop_front() {
+                Some(message) => Ok(message),
+                None => self.receive(),
+            };
+            match message {
+                Ok(FromAppliance::Hosts(text)) => return Event::Hosts(text),
+                Ok(FromAppliance::Signal(number)) => return Event::Signal(number),
+                Ok(FromAppliance::PortGone { endpoint }) => {
                     if let Some(place) = self.endpoints.iter().position(|e| e.id == endpoint) {
                         return Event::PortGone(place);
                     }
                 }
-                Ok(Some(FromAppliance::Attached { .. } | FromAppliance::Assigned { .. })) => {}
-                Ok(Some(FromAppliance::Refused(_)) | None) | Err(_) => {
+                Ok(FromAppliance::Attached { .. } | FromAppliance::Assigned { .. }) => {}
+                Ok(FromAppliance::Refused(_)) | Err(_) => {
                     self.lifeline = None;
                     return Event::Lost;
                 }
@@ -161,7 +190,7 @@ impl Session {
 
     /// Whether a message is there already.
     pub fn has_message(&self) -> bool {
-        self.lifeline.as_ref().is_some_and(Lifeline::has_message)
+        !self.aside.is_empty() || self.lifeline.as_ref().is_some_and(Lifeline::has_message)
     }
 
     /// Looks for a new appliance and takes everything there; true when the sandbox is back.
@@ -214,10 +243,10 @@ impl Session {
                     return Ok(());
                 }
                 FromAppliance::Refused(failure) => return Err(SessionError::Refused(failure)),
-                FromAppliance::Attached { .. }
-                | FromAppliance::Hosts(_)
+                FromAppliance::Attached { .. } => {}
+                message @ (FromAppliance::Hosts(_)
                 | FromAppliance::PortGone { .. }
-                | FromAppliance::Signal(_) => {}
+                | FromAppliance::Signal(_)) => self.aside.push_back(message),
             }
         }
     }
@@ -240,11 +269,11 @@ impl Session {
                     return Ok(());
                 }
                 FromAppliance::Refused(failure) => return Err(SessionError::Refused(failure)),
-                FromAppliance::Attached { .. }
-                | FromAppliance::Assigned { .. }
-                | FromAppliance::Hosts(_)
+                FromAppliance::Attached { .. } | FromAppliance::Assigned { .. } => {}
+                // Told once only: neighbours that came, a signal, meanwhile.
+                message @ (FromAppliance::Hosts(_)
                 | FromAppliance::PortGone { .. }
-                | FromAppliance::Signal(_) => {}
+                | FromAppliance::Signal(_)) => self.aside.push_back(message),
             }
         }
     }

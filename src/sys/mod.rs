@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | `ioctl(TUNSETIFF, …)` | [`tap`] | a structure whose layout only the request number tells |
 //! | `clone`, `_exit` | [`process`] | one thread goes on in the child |
+//! | `sched_setscheduler` | [`process`] | a structure that grew over time |
 //! | `pthread_sigmask`, `signalfd` | [`process`] | the mask belongs to the whole thread |
 //!
 //!
