@@ -37,7 +37,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use weft_frame::MacAddr;
 
 use crate::port::PortId;
-use crate::table::{Table, Word};
+use crate::table::{Table, Word, key_of};
 use crate::tally::{MAX_SHARE, Tally};
 use crate::time::Instant;
 
@@ -159,7 +159,7 @@ impl Fdb {
         if address.is_group() {
             return None;
         }
-        let key = address.to_u64();
+        let key = key_of(address);
         self.table.find(self.table.run(key), key).map(|(_, word)| word.port)
     }
 
@@ -169,7 +169,7 @@ impl Fdb {
         if source.is_group() || source.is_zero() {
             return Learn::NotAStation;
         }
-        let (key, now_s) = (source.to_u64(), now.as_seconds());
+        let (key, now_s) = (key_of(source), now.as_seconds());
         let run = self.table.run(key);
         match self.table.find(run, key) {
             Some((slot, word)) if word.port == ingress => {
@@ -223,7 +223,7 @@ impl Fdb {
         if address.is_group() || address.is_zero() {
             return Err(StaticRefused::NotAStation);
         }
-        let key = address.to_u64();
+        let key = key_of(address);
         let (run, word) = (self.table.run(key), Word::fixed(key, port));
         // A round that is lost was lost to another thread that got on, so there is an end to this.
         loop {
@@ -249,7 +249,7 @@ impl Fdb {
 
     /// Removes the static entry of `address`; `false` if there is none.
     pub fn remove_static(&self, address: MacAddr) -> bool {
-        let key = address.to_u64();
+        let key = key_of(address);
         loop {
             match self.table.find(self.table.run(key), key) {
                 Some((slot, word)) if word.is_static() => {
@@ -505,7 +505,7 @@ mod tests {
                 assert_eq!(fdb.learn(*address, *port, T0), Learn::New);
             }
             for number in 0..20_000 {
-                fdb.learn(station(1 << 20 | number * 0x9_7351), P1, at(number as u32 / 100));
+                fdb.learn(station((1 << 20) | (number * 0x9_7351)), P1, at(number as u32 / 100));
             }
             for (address, port) in rows {
                 assert_eq!(fdb.lookup(address), Some(port), "share {share}");

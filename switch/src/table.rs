@@ -3,7 +3,8 @@
 //! An entry is one 64-bit word: 48 bits of address, 16 bits of port. Zero is an empty slot, for no
 //! port is 0. No station has a group address, so the group bit of a stored address is free; set,
 //! it marks a static entry. An address may sit in one of two lines of eight words each, named by a
-//! keyed hash: a lookup reads one cache line, or two, and removing an entry is writing a zero.
+//! keyed hash: a lookup reads one cache line, or two, and removing an entry is writing a zero. The
+//! hash also names the place in a line where the search begins; most entries sit right there.
 //!
 //! The hash multiplies twice and folds the upper half into the lower after each: once would leave
 //! addresses that were given out in steps in steps. The factors and what the address is mixed with
@@ -22,6 +23,8 @@ const LINE: usize = 8;
 const CROWDED: usize = 6;
 /// The group bit of the first octet of an address, where a word keeps it.
 const STATIC: u64 = 1 << 56;
+/// The bits of a word that tell stations apart.
+const ADDRESS: u64 = !(STATIC | 0xffff);
 
 #[repr(align(64))]
 #[derive(Debug)]
@@ -57,20 +60,37 @@ impl Word {
 }
 
 fn key_in(value: u64) -> u64 {
-    (value & !STATIC) >> 16
+    (value & ADDRESS) >> 16
+}
+
+/// Gives an individual address as the number that words and hashes are made of.
+#[inline]
+pub(crate) fn key_of(address: MacAddr) -> u64 {
+    let [a, b, c, d, e, f] = address.0;
+    // In two halves, which is how the octets lie in a frame: two loads.
+    u64::from(u32::from_be_bytes([a, b, c, d])) << 16 | u64::from(u16::from_be_bytes([e, f]))
+}
+
+/// Gives all places in a line, beginning with `home`.
+#[inline]
+fn places_from(home: usize) -> impl Iterator<Item = usize> {
+    (0..LINE).map(move |step| (home + step) % LINE)
 }
 
 /// Where in the table: a line times [`LINE`] and a place in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot(usize);
 
-/// The two lines an address may be in.
+/// The two lines an address may be in, and the place in a line that is tried first.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Run([usize; 2]);
+pub(crate) struct Run {
+    lines: [usize; 2],
+    home: usize,
+}
 
 impl Run {
     pub(crate) fn slots(self) -> impl Iterator<Item = Slot> {
-        self.0.into_iter().flat_map(|line| (line * LINE..(line + 1) * LINE).map(Slot))
+        self.lines.into_iter().flat_map(|line| (line * LINE..(line + 1) * LINE).map(Slot))
     }
 }
 
@@ -119,15 +139,17 @@ impl Table {
         let hash = hash ^ hash >> 32;
         let first = hash as usize & self.mask;
         let second = (hash >> 32) as usize & self.mask;
-        Run([first, if second == first { first ^ 1 } else { second }])
+        let second = if second == first { first ^ 1 } else { second };
+        Run { lines: [first, second], home: (hash >> 29) as usize % LINE }
     }
 
     /// Finds the entry of `key` in its run.
     #[inline]
     pub(crate) fn find(&self, run: Run, key: u64) -> Option<(Slot, Word)> {
-        for line in run.0 {
-            for (place, word) in self.lines[line].0.iter().enumerate() {
-                let value = word.load(Ordering::Relaxed);
+        for line in run.lines {
+            let words = &self.lines[line].0;
+            for place in places_from(run.home) {
+                let value = words[place].load(Ordering::Relaxed);
                 if key_in(value) == key {
                     return Word::read(value).map(|word| (Slot(line * LINE + place), word));
                 }
@@ -136,14 +158,17 @@ impl Table {
         None
     }
 
-    /// Finds an empty slot: in the first line, unless that is crowded and the second less so.
+    /// Finds an empty slot: in the first line, unless that is crowded and the second less so, and
+    /// there as near behind the home place as can be.
     pub(crate) fn vacancy(&self, run: Run) -> Option<Slot> {
-        let used = run.0.map(|line| {
-            self.lines[line].0.iter().filter(|word| word.load(Ordering::Relaxed) != 0).count()
-        });
-        let prefer_second = used[0] >= CROWDED && used[1] < used[0];
-        let line = run.0[usize::from(prefer_second)];
-        let place = self.lines[line].0.iter().position(|w| w.load(Ordering::Relaxed) == 0)?;
+        let is_empty =
+            |line: usize, place: usize| self.lines[line].0[place].load(Ordering::Relaxed) == 0;
+        let [first, second] = run.lines;
+        let used = |line| (0..LINE).filter(|place| !is_empty(line, *place)).count();
+        let used_first = used(first);
+        let crowded = used_first >= CROWDED && used(second) < used_first;
+        let line = if crowded { second } else { first };
+        let place = places_from(run.home).find(|place| is_empty(line, *place))?;
         Some(Slot(line * LINE + place))
     }
 
@@ -228,7 +253,7 @@ mod tests {
             let table = Table::new(16, seed);
             for key in 0..64 {
                 let run = table.run(key);
-                assert_ne!(run.0[0], run.0[1], "seed {seed}, address {key}");
+                assert_ne!(run.lines[0], run.lines[1], "seed {seed}, address {key}");
                 assert!(run.slots().all(|slot| slot.0 < table.slots()));
             }
         }

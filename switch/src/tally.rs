@@ -60,19 +60,19 @@ impl Tally {
     pub(crate) fn take(&self, port: PortId, limit: u32) -> Take {
         debug_assert!(limit <= MAX_SHARE, "a count must not spill into the port");
         loop {
-            if self.of(port) >= limit {
+            let (held, own) = self.survey(port);
+            if held >= limit {
                 return Take::AtLimit;
             }
-            let Some((word, old)) = self.own(port).or_else(|| self.vacant(port)) else {
+            let Some((word, old)) = own.or_else(|| self.vacant(port)) else {
                 return Take::NoRoom;
             };
-            let new = word_of(port, count_in(old) + 1);
-            if !swap(word, old, new) {
+            if !swap(word, old, word_of(port, count_in(old) + 1)) {
                 continue;
             }
             // Somebody may have counted in another word of this port meanwhile. Whoever of the
             // two comes second sees both, so the limit holds; at worst both step back.
-            if self.of(port) > limit {
+            if self.survey(port).0 > limit {
                 self.give_back(port);
                 return Take::AtLimit;
             }
@@ -98,11 +98,7 @@ impl Tally {
 
     /// Sums what `port` holds.
     pub(crate) fn of(&self, port: PortId) -> u32 {
-        self.words(port)
-            .map(|word| word.load(Ordering::SeqCst))
-            .filter(|word| is_of(*word, port))
-            .map(count_in)
-            .sum()
+        self.survey(port).0
     }
 
     /// Gives the size of the counters in octets.
@@ -110,11 +106,19 @@ impl Tally {
         size_of_val(&*self.lines)
     }
 
-    /// Finds a word that already carries the port's number.
-    fn own(&self, port: PortId) -> Option<(&AtomicU32, u32)> {
-        self.words(port)
-            .map(|word| (word, word.load(Ordering::SeqCst)))
-            .find(|(_, value)| is_of(*value, port))
+    /// Sums what `port` holds, and finds a word that carries its number.
+    fn survey(&self, port: PortId) -> (u32, Option<(&AtomicU32, u32)>) {
+        let (mut held, mut own) = (0, None);
+        for line in self.lines_of(port) {
+            for word in &line.0 {
+                let value = word.load(Ordering::SeqCst);
+                if is_of(value, port) {
+                    held += count_in(value);
+                    own = own.or(Some((word, value)));
+                }
+            }
+        }
+        (held, own)
     }
 
     /// Finds a free word in the emptier of the port's two lines.

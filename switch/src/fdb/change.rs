@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 
 use super::{Fdb, Learn};
 use crate::port::PortId;
-use crate::table::{Run, Slot, Word};
+use crate::table::{Run, Slot, Word, key_of};
 use crate::tally::Take;
 
 /// After how many seconds of silence an entry no longer stands against a claim by another port.
@@ -106,8 +106,9 @@ impl Fdb {
 
     /// Finds the entry unheard for longest among those that must give way to `ingress`.
     ///
-    /// Its own always may. Another port's may if `ingress` is within its share, and that port
-    /// still holds more after the exchange, or as much once its entry has gone quiet.
+    /// Its own always may. Another port's may if `ingress` is within its share and that port will
+    /// still hold no less than `ingress` after the exchange; once its entry has gone quiet, it is
+    /// enough that it held more before.
     fn weakest(
         &self,
         run: Run,
@@ -116,7 +117,7 @@ impl Fdb {
         now_s: u32,
     ) -> Option<(Slot, Word)> {
         // Within its share, what the port holds includes the place it has taken for this entry.
-        let holds = self.tally.of(ingress);
+        let holds = if within_share { self.tally.of(ingress) } else { 0 };
         run.slots()
             .filter_map(|slot| Some((slot, self.table.read(slot)?)))
             .filter(|(_, word)| !word.is_static())
@@ -124,8 +125,10 @@ impl Fdb {
                 if word.port == ingress {
                     return true;
                 }
-                let theirs = if within_share { self.tally.of(word.port) } else { 0 };
-                theirs > holds || (theirs == holds && within_share && self.is_quiet(*slot, now_s))
+                within_share && {
+                    let theirs = self.tally.of(word.port);
+                    theirs > holds || (theirs == holds && self.is_quiet(*slot, now_s))
+                }
             })
             .min_by_key(|(slot, _)| self.table.heard(*slot))
     }
@@ -139,7 +142,7 @@ impl Fdb {
             let mut entries = run
                 .slots()
                 .filter_map(|slot| Some((slot, self.table.read(slot)?)))
-                .filter(|(_, word)| word.address().to_u64() == key);
+                .filter(|(_, word)| key_of(word.address()) == key);
             let (mut slot, mut kept) = entries.next()?;
             let mut settled = true;
             for (other_slot, other) in entries {
