@@ -434,8 +434,8 @@ mod tests {
             (50, other, OK),                            // encrypted: nobody here can read it
         ];
         for (next, payload, expected) in cases {
-            let packet = ipv6(next, A6, &payload);
-            assert_eq!(check(&both(), &frame(ANN, IPV6, &packet)), expected, "{next}: {payload:02x?}");
+            let frame = frame(ANN, IPV6, &ipv6(next, A6, &payload));
+            assert_eq!(check(&both(), &frame), expected, "{next}: {payload:02x?}");
         }
     }
 

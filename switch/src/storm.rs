@@ -2,8 +2,8 @@
 //!
 //! A token bucket, kept as one number: the moment at which the bucket will be full again (the
 //! "theoretical arrival time" of the generic cell rate algorithm). A frame costs the time in which
-//! its token is refilled; it passes if the bucket holds a token, which is when that moment is
-//! less than a whole bucket away. One word, so one compare-and-exchange per flooded frame and none for
+//! its token is refilled; it passes if the bucket holds a token, which is when that moment is less
+//! than a whole bucket away. One word, so one compare-and-exchange per flooded frame and none for
 //! a refused one: under a storm, which is when it matters, the word is only read.
 //!
 //! # Limits
