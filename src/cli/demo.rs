@@ -23,6 +23,9 @@ use report::Report;
 use stage::Stage;
 use transfer::Transfer;
 
+/// What the report begins with.
+const TITLE: &str =
+    "weft demo: three programs, each in a stack of its own, on one switch in one process\n";
 /// The sandboxes, in the order of their start.
 const CAST: [&str; 3] = ["ann", "bob", "eve"];
 /// What eve's frames are counted as.
@@ -40,9 +43,7 @@ struct Tables {
 
 pub(super) fn demo() -> Result<ExitCode, Complaint> {
     let mut report = Report::on_stdout();
-    say(
-        "weft demo: three programs, each in a network stack of its own, on one switch in one process\n",
-    );
+    say(TITLE);
     let mut stage = Stage::new()?;
     let tables = play(&mut stage, &mut report);
     report.check("nothing left", &stage.end());

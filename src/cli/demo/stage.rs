@@ -238,7 +238,7 @@ fn last_words(child: &mut Child) -> Vec<u8> {
     said
 }
 
-/// Waits for a process's end, and brings it about when it takes too long; whether it came by itself.
+/// Waits for a process's end and brings it about when it takes too long; whether it came by itself.
 fn has_ended(child: &mut Child) -> bool {
     let patience = Instant::now() + PATIENCE;
     while Instant::now() < patience {
