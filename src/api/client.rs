@@ -133,11 +133,11 @@ impl Client {
         request: Request<Full<Bytes>>,
     ) -> Result<Response<hyper::body::Incoming>, ClientError> {
         let stream = tokio::net::UnixStream::connect(&self.socket).await.map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                    ClientError::NotRunning(self.socket.clone())
-                }
-                _ => ClientError::Socket(self.socket.clone(), error),
+            let nobody = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+            if nobody.contains(&error.kind()) {
+                ClientError::NotRunning(self.socket.clone())
+            } else {
+                ClientError::Socket(self.socket.clone(), error)
             }
         })?;
         let (mut sender, connection) =

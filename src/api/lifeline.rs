@@ -52,7 +52,7 @@ impl Inbox {
     ///
     /// # Errors
     /// `InvalidData` when it is not what is spoken here.
-    pub fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+    pub fn take<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         let Some(end) = self.octets.iter().position(|octet| *octet == b'\n') else {
             return Ok(None);
         };
@@ -109,7 +109,7 @@ impl Lifeline {
     /// As `recvmsg`; `InvalidData` for what is no message.
     pub fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         loop {
-            if let Some(message) = self.inbox.next()? {
+            if let Some(message) = self.inbox.take()? {
                 return Ok(Some(message));
             }
             match self.inbox.receive(self.socket.as_fd()) {

@@ -98,10 +98,8 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Where nobody reads, nobody misses it.
             let _ = error.print();
-            return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-                _ => ExitCode::from(2),
-            };
+            let asked = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion];
+            return ExitCode::from(if asked.contains(&error.kind()) { 0 } else { 2 });
         }
     };
     start_logging(&arguments.command);
@@ -122,7 +120,7 @@ fn dispatch(command: Command, socket: PathBuf) -> Result<ExitCode, Complaint> {
         Command::Run(run) => endpoint::run(run, client),
         Command::Attach(attach) => endpoint::attach(attach, client),
         Command::Exec(exec) => endpoint::exec(&exec, &client),
-        Command::Up(up) => verbs::up(&up, socket),
+        Command::Up(up) => verbs::up(&up, &socket),
         Command::Check(check) => verbs::check(&check.file),
         Command::Stop(stop) => verbs::stop(&stop, &client),
         Command::Reload => verbs::reload(&client),

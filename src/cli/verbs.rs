@@ -1,6 +1,6 @@
 //! `up`, `check`, `reload`, `down` and `stop`: the verbs that have something done.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long an appliance that another `weft run` is starting may take to answer.
 const START: Duration = Duration::from_secs(5);
 
-pub(super) fn up(up: &Up, socket: PathBuf) -> Result<ExitCode, Complaint> {
+pub(super) fn up(up: &Up, socket: &Path) -> Result<ExitCode, Complaint> {
     let config = match &up.file {
         Some(file) => load(file)?,
         None => Config::default(),
@@ -41,7 +41,7 @@ pub(super) fn up(up: &Up, socket: PathBuf) -> Result<ExitCode, Complaint> {
     let workers = config.appliance.workers.unwrap_or_else(default_workers);
     let settings = Settings {
         name: config.appliance.name.clone().unwrap_or_else(host_name),
-        socket: socket.clone(),
+        socket: socket.to_owned(),
         file: up.file.as_ref().map(|file| std::path::absolute(file).unwrap_or(file.clone())),
         on_demand: up.on_demand,
         workers,
@@ -56,7 +56,7 @@ pub(super) fn up(up: &Up, socket: PathBuf) -> Result<ExitCode, Complaint> {
     });
     let Err(error) = outcome else { return Ok(ExitCode::SUCCESS) };
     let busy = matches!(error, appliance::ApplianceError::Busy(..));
-    let answered = busy && up.on_demand && answers(&Client::new(&socket));
+    let answered = busy && up.on_demand && answers(&Client::new(socket));
     match ready {
         // Whoever wanted an appliance has one: somebody else was faster.
         Some(ready) if answered => ready.done("up"),

@@ -29,6 +29,7 @@ impl Rejected {
 
 impl From<Refusal> for Rejected {
     fn from(refusal: Refusal) -> Self {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "any other refusal is a bad request")]
         let status = match refusal {
             Refusal::UnknownNetwork { .. } | Refusal::UnknownEndpoint { .. } => 404,
             Refusal::NetworkExists { .. }

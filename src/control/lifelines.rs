@@ -155,7 +155,7 @@ impl Line {
 
     async fn next(&mut self) -> io::Result<Option<FromSandbox>> {
         loop {
-            if let Some(message) = self.inbox.next()? {
+            if let Some(message) = self.inbox.take()? {
                 return Ok(Some(message));
             }
             let (socket, inbox) = (&self.socket, &mut self.inbox);

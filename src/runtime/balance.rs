@@ -111,7 +111,11 @@ mod tests {
         let numbered = (1..).zip(costs);
         let port = |number| PortId::new(number).expect("not zero");
         numbered
-            .map(|(number, (reader, cost))| Burden { port: port(number), reader: *reader, cost: *cost })
+            .map(|(number, (reader, cost))| Burden {
+                port: port(number),
+                reader: *reader,
+                cost: *cost,
+            })
             .collect()
     }
 
@@ -119,7 +123,8 @@ mod tests {
     #[rustfmt::skip]
     fn ports_move_when_a_worker_is_busy_and_come_back_when_all_is_calm() {
         let pairs = [(0, 900), (0, 20), (0, 900), (0, 20), (0, 900), (0, 20), (0, 900), (0, 20)];
-        let cases: [(&str, &[f64], &[(usize, u64)], &[(u16, usize)]); 8] = [
+        type Case<'a> = (&'a str, &'a [f64], &'a [(usize, u64)], &'a [(u16, usize)]);
+        let cases: [Case<'_>; 8] = [
             ("one worker",           &[0.9],      &pairs,                       &[]),
             ("not busy",             &[0.5, 0.0], &pairs,                       &[]),
             ("busy: half of it",     &[0.9, 0.0], &pairs,                       &[(1, 1), (3, 1), (2, 1), (4, 1)]),

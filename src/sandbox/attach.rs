@@ -206,7 +206,7 @@ fn tap_inside(spaces: &Spaces, endpoint: &Assigned) -> Result<OwnedFd, AttachErr
         })?;
     }
     let child = match sys::process::fork_into(0)? {
-        Fork::Child => enter_and_set_up(spaces, endpoint, outside, &theirs),
+        Fork::Child => enter_and_set_up(spaces, endpoint, outside.is_some(), &theirs),
         Fork::Parent(pid) => pid,
     };
     drop(theirs);
@@ -231,21 +231,15 @@ fn move_in(tap: &OwnedFd, namespace: BorrowedFd<'_>, name: &str) -> io::Result<(
 }
 
 /// In a process of its own: enters the namespace, makes the TAP unless it is there, sets it up.
-fn enter_and_set_up(
-    spaces: &Spaces,
-    endpoint: &Assigned,
-    outside: Option<OwnedFd>,
-    control: &OwnedFd,
-) -> ! {
+fn enter_and_set_up(spaces: &Spaces, endpoint: &Assigned, is_made: bool, control: &OwnedFd) -> ! {
     let made = || -> Result<Option<OwnedFd>, String> {
         spaces.enter().map_err(|error| crate::cli::chain(&error))?;
         let mut links = Links::open().map_err(|error| error.to_string())?;
         let text = |error: InsideError| error.to_string();
-        match outside {
-            Some(_) => inside::configure(&mut links, &endpoint.ifname, endpoint)
-                .map(|()| None)
-                .map_err(text),
-            None => inside::make_tap(&mut links, endpoint).map(Some).map_err(text),
+        if is_made {
+            inside::configure(&mut links, &endpoint.ifname, endpoint).map(|()| None).map_err(text)
+        } else {
+            inside::make_tap(&mut links, endpoint).map(Some).map_err(text)
         }
     };
     let sent = match made() {
@@ -333,7 +327,7 @@ impl Keeper<'_> {
                 guest_is_there = true;
             }
             if told || self.session.has_message() {
-                match self.session.next() {
+                match self.session.next_event() {
                     Event::Hosts(_) => {}
                     Event::Signal(_) => return Ok(()),
                     Event::PortGone(place) => {

@@ -51,7 +51,7 @@ impl Links {
     /// # Errors
     /// `ENODEV` when there is none of that name.
     pub fn index(&self, name: &str) -> io::Result<u32> {
-        Ok(rustix::net::netdevice::name_to_index(&self.socket_fd(), name)?)
+        Ok(rustix::net::netdevice::name_to_index(self.socket_fd(), name)?)
     }
 
     /// Moves interface `index` into another namespace, where it is called `name`.
@@ -152,13 +152,11 @@ impl Links {
         let len = self.socket.recv(&mut &mut answer[..], 0)?;
         let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer[..len])
             .map_err(io::Error::other)?;
-        match answer.payload {
-            NetlinkPayload::Error(error) => match error.code {
-                None => Ok(()),
-                Some(_) => Err(error.to_io()),
-            },
-            _ => Err(io::Error::other("the kernel answered something else than was asked")),
-        }
+        let NetlinkPayload::Error(error) = answer.payload else {
+            return Err(io::Error::other("the kernel answered something else than was asked"));
+        };
+        // An acknowledgement is an error message without a code.
+        if error.code.is_none() { Ok(()) } else { Err(error.to_io()) }
     }
 
     /// Asks for a table and hands each row to `row`.
@@ -178,6 +176,10 @@ impl Links {
                 // Messages are padded to four octets.
                 let taken = (message.header.length as usize).next_multiple_of(4).max(4);
                 rest = rest.get(taken..).unwrap_or_default();
+                #[expect(
+                    clippy::wildcard_enum_match_arm,
+                    reason = "what is no row says nothing here"
+                )]
                 match message.payload {
                     NetlinkPayload::Done(_) => return Ok(()),
                     NetlinkPayload::Error(error) => return Err(error.to_io()),
@@ -216,23 +218,25 @@ pub fn host_subnets() -> io::Result<Vec<IpNetwork>> {
     links.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |message| {
         if let RouteNetlinkMessage::NewAddress(message) = message {
             let prefix = message.header.prefix_len;
-            subnets.extend(message.attributes.iter().filter_map(|attribute| match attribute {
-                AddressAttribute::Address(address) => IpNetwork::new(*address, prefix).ok(),
-                _ => None,
+            subnets.extend(message.attributes.iter().filter_map(|attribute| {
+                let AddressAttribute::Address(address) = attribute else { return None };
+                IpNetwork::new(*address, prefix).ok()
             }));
         }
     })?;
     links.dump(RouteNetlinkMessage::GetRoute(RouteMessage::default()), |message| {
         if let RouteNetlinkMessage::NewRoute(message) = message {
             let prefix = message.header.destination_prefix_length;
-            subnets.extend(message.attributes.iter().filter_map(|attribute| match attribute {
-                RouteAttribute::Destination(RouteAddress::Inet(address)) => {
-                    IpNetwork::new(IpAddr::V4(*address), prefix).ok()
-                }
-                RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
-                    IpNetwork::new(IpAddr::V6(*address), prefix).ok()
-                }
-                _ => None,
+            subnets.extend(message.attributes.iter().filter_map(|attribute| {
+                let RouteAttribute::Destination(destination) = attribute else { return None };
+                let address = if let RouteAddress::Inet(address) = destination {
+                    IpAddr::V4(*address)
+                } else if let RouteAddress::Inet6(address) = destination {
+                    IpAddr::V6(*address)
+                } else {
+                    return None;
+                };
+                IpNetwork::new(address, prefix).ok()
             }));
         }
     })?;

@@ -297,7 +297,7 @@ impl Running {
     }
 
     fn listen(&mut self) {
-        match self.session.next() {
+        match self.session.next_event() {
             Event::Hosts(text) => self.rewrite_hosts(&text),
             Event::Signal(number) => self.signal(number),
             Event::PortGone(place) => self.session.withdraw(place),

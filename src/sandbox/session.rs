@@ -165,7 +165,7 @@ impl Session {
     }
 
     /// The next message; waits for it unless there is none to come.
-    pub fn next(&mut self) -> Event {
+    pub fn next_event(&mut self) -> Event {
         loop {
             let message = match self.aside.pop_front() {
                 Some(message) => Ok(message),

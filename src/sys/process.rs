@@ -42,8 +42,10 @@ pub fn fork_into(namespaces: libc::c_int) -> io::Result<Fork> {
     let pid = unsafe {
         libc::syscall(libc::SYS_clone, libc::c_long::from(namespaces | libc::SIGCHLD), 0, 0, 0, 0)
     };
-    match Pid::from_raw(i32::try_from(pid).map_err(|_| io::Error::last_os_error())?) {
-        _ if pid < 0 => Err(io::Error::last_os_error()),
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    match i32::try_from(pid).ok().and_then(Pid::from_raw) {
         None => Ok(Fork::Child),
         Some(pid) => Ok(Fork::Parent(pid)),
     }
