@@ -57,6 +57,11 @@ impl Client {
         &self.socket
     }
 
+    /// Whether nothing listens on the socket any more.
+    pub fn is_stale(&self) -> bool {
+        UnixStream::connect(&self.socket).is_err()
+    }
+
     /// Asks for something.
     ///
     /// # Errors

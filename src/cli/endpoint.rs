@@ -49,7 +49,7 @@ pub(super) fn run(run: Run, client: Client) -> Result<ExitCode, Complaint> {
     }
 }
 
-pub(super) fn attach(arguments: Attach, client: Client) -> Result<ExitCode, Complaint> {
+pub(super) fn attach(arguments: Attach, client: &Client) -> Result<ExitCode, Complaint> {
     let ready = prepare(arguments.detach, arguments.declared)?;
     let target = target(&arguments)?;
     let (kind, path) = match &target {
@@ -79,7 +79,7 @@ pub(super) fn attach(arguments: Attach, client: Client) -> Result<ExitCode, Comp
     let mut ready = Some(ready);
     let quiet = arguments.declared || arguments.detach;
     let attached =
-        attach::attach(client, request, &target, !arguments.declared, |name, endpoint| {
+        attach::attach(client, &request, &target, !arguments.declared, |name, endpoint| {
             if !quiet {
                 say(&format!("{name}: {}", described(&target, endpoint)));
             }

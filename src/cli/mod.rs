@@ -118,7 +118,7 @@ fn dispatch(command: Command, socket: PathBuf) -> Result<ExitCode, Complaint> {
     let client = Client::new(&socket);
     match command {
         Command::Run(run) => endpoint::run(run, client),
-        Command::Attach(attach) => endpoint::attach(attach, client),
+        Command::Attach(attach) => endpoint::attach(attach, &client),
         Command::Exec(exec) => endpoint::exec(&exec, &client),
         Command::Up(up) => verbs::up(&up, &socket),
         Command::Check(check) => verbs::check(&check.file),

@@ -98,13 +98,13 @@ fn ports(lines: &[PortLine]) -> String {
             "SANDBOX",
             "WORKER",
             "IN",
-            "OCTETS",
+            "OCTETS-IN",
             "FORWARDED",
             "FLOODED",
             "DROPPED",
             "OUT",
-            "OCTETS",
-            "DROPPED",
+            "OCTETS-OUT",
+            "DROPPED-OUT",
         ],
         lines.iter().map(|line| {
             vec![

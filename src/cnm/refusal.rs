@@ -197,7 +197,8 @@ impl Refusal {
             }
             Self::UnknownNetwork { nearest: Some(near), .. } => format!("did you mean {near:?}?"),
             Self::UnknownNetwork { nearest: None, .. } => {
-                "`weft network ls` lists the networks".to_owned()
+                "bridge, host and none always exist; others come from the file of `weft up`"
+                    .to_owned()
             }
             Self::Ambiguous { .. } => "give more digits of the id, or the name".to_owned(),
             Self::NetworkInUse { .. } => "take its endpoints out of it first".to_owned(),

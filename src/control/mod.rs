@@ -12,6 +12,7 @@ pub mod sandboxes;
 pub mod tables;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -23,7 +24,7 @@ use crate::cnm::{BuiltIns, Declared, Id, Model};
 use crate::runtime::Runtime;
 use managed::Managed;
 use sandboxes::Sandbox;
-use weft_ipam::DefaultPools;
+use weft_ipam::{DefaultPools, GlobalId};
 
 /// What an appliance is started with.
 #[derive(Debug)]
@@ -87,7 +88,8 @@ impl Control {
         fill_random(&mut seed)?;
         let mut runtime = Runtime::start(settings.workers, u64::from_ne_bytes(seed))?;
         let taken = crate::sandbox::link::host_subnets().unwrap_or_default();
-        let model = Model::new(settings.default_pools.clone(), taken, built_ins);
+        let pools = settings.default_pools.clone().with_ula(global_id()?);
+        let model = Model::new(pools, taken, built_ins);
         for network in model.networks().filter(|network| network.driver.is_switched()) {
             runtime.add_switch(network.id, &network.options);
         }
@@ -160,6 +162,21 @@ pub(crate) fn new_id() -> std::io::Result<Id> {
     let mut octets = [0; 32];
     fill_random(&mut octets)?;
     Ok(Id::new(octets))
+}
+
+/// The 40 bits that IPv6 subnets of this host begin with when nobody says (RFC 4193 §3.2.2): always
+/// the same on one machine, and hardly ever the same on two.
+fn global_id() -> std::io::Result<GlobalId> {
+    let mut octets = [0; 5];
+    match std::fs::read("/etc/machine-id") {
+        Ok(machine) if !machine.is_empty() => {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&machine);
+            octets.copy_from_slice(&hasher.finish().to_be_bytes()[..5]);
+        }
+        Ok(_) | Err(_) => fill_random(&mut octets)?,
+    }
+    Ok(GlobalId(octets))
 }
 
 fn fill_random(octets: &mut [u8]) -> std::io::Result<()> {

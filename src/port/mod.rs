@@ -73,12 +73,7 @@ impl Port {
     ///
     /// # Errors
     /// When the descriptor is anything else: what a client passes is not trusted.
-    pub fn tap(
-        id: PortId,
-        mtu: u16,
-        workers: usize,
-        fd: OwnedFd,
-    ) -> Result<Self, PortError> {
+    pub fn tap(id: PortId, mtu: u16, workers: usize, fd: OwnedFd) -> Result<Self, PortError> {
         let identity = sys::tap::identify(fd.as_fd()).map_err(PortError::NotTap)?;
         if !identity.carries_superframes {
             return Err(PortError::NoHeaders(identity.name));
@@ -92,12 +87,7 @@ impl Port {
     ///
     /// # Errors
     /// When the descriptor is anything else.
-    pub fn stream(
-        id: PortId,
-        mtu: u16,
-        workers: usize,
-        fd: OwnedFd,
-    ) -> Result<Self, PortError> {
+    pub fn stream(id: PortId, mtu: u16, workers: usize, fd: OwnedFd) -> Result<Self, PortError> {
         let kind = rustix::net::sockopt::socket_type(&fd).map_err(|_| PortError::NotStream)?;
         if kind != rustix::net::SocketType::STREAM || rustix::net::getpeername(&fd).is_err() {
             return Err(PortError::NotStream);

@@ -38,6 +38,11 @@ pub struct Burden {
     pub cost: u64,
 }
 
+/// Whether a worker with this load should be scheduled for bulk; `None` leaves it as it is.
+pub fn wants_bulk(load: f64) -> Option<bool> {
+    if load >= BUSY { Some(true) } else { (load < CALM).then_some(false) }
+}
+
 /// Which ports to move, and to which worker; `loads` is the part of a processor each worker uses.
 pub fn moves(loads: &[f64], burdens: &[Burden]) -> Vec<(PortId, usize)> {
     let by_load = |one: &usize, other: &usize| loads[*one].total_cmp(&loads[*other]);

@@ -227,9 +227,7 @@ impl Runtime {
     /// Does what has to be done from time to time: ages the FDBs, frees the numbers of ports that
     /// nobody holds any more. To be called about once a second.
     pub fn tick(&mut self) {
-        if self.workers.len() > 1 {
-            self.balance();
-        }
+        self.balance();
         let now = self.clock.now();
         for switch in self.switches.values_mut() {
             let age = switch.options.fdb_age_s;
@@ -248,6 +246,11 @@ impl Runtime {
     /// Spreads the ports over the workers by how busy those are.
     fn balance(&mut self) {
         let Some(loads) = self.watch.loads(&self.workers) else { return };
+        for (worker, load) in self.workers.iter_mut().zip(&loads) {
+            if let Some(for_bulk) = balance::wants_bulk(*load) {
+                worker.schedule(for_bulk);
+            }
+        }
         let burdens: Vec<Burden> = self
             .ports
             .iter()

@@ -20,6 +20,7 @@ use arc_swap::Cache;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use weft_switch::{Instant, PortId};
 
 use super::clock::Clock;
@@ -44,6 +45,7 @@ pub struct Handle {
     wake: Arc<OwnedFd>,
     shown: Arc<Shown>,
     thread: Option<std::thread::JoinHandle<()>>,
+    for_bulk: bool,
 }
 
 /// What a worker lets the control plane see.
@@ -104,7 +106,7 @@ impl Handle {
         };
         let name = format!("worker-{index}");
         let thread = std::thread::Builder::new().name(name).spawn(move || worker.run())?;
-        Ok(Self { wake, shown, thread: Some(thread) })
+        Ok(Self { wake, shown, thread: Some(thread), for_bulk: false })
     }
 
     /// Makes the worker look for a newer picture, also when no frame comes.
@@ -126,6 +128,19 @@ impl Handle {
         counts.split_ascii_whitespace().next()?.parse().ok()
     }
 
+    /// Has the worker scheduled for bulk or for quick answers. A worker that is hardly ever idle
+    /// moves a fifth more when what it wakes does not interrupt it; one that is mostly idle answers
+    /// sooner when it may interrupt others.
+    pub fn schedule(&mut self, for_bulk: bool) {
+        let thread = Pid::from_raw(self.shown.thread.load(Ordering::Relaxed));
+        if let Some(thread) = thread.filter(|_| for_bulk != self.for_bulk) {
+            if let Err(error) = sys::process::prefer_throughput(thread, for_bulk) {
+                tracing::debug!(%error, "the scheduler treats a worker like any thread");
+            }
+            self.for_bulk = for_bulk;
+        }
+    }
+
     /// Waits for the thread's end, after the last picture was published.
     pub fn join(&mut self) {
         if let Some(thread) = self.thread.take()
@@ -140,9 +155,6 @@ impl Worker {
     fn run(mut self) {
         let thread = rustix::thread::gettid().as_raw_nonzero().get();
         self.shown.thread.store(thread, Ordering::Relaxed);
-        if let Err(error) = sys::process::prefer_throughput() {
-            tracing::debug!(%error, "the scheduler treats a worker like any thread");
-        }
         let mut events =
             [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; EVENTS];
         let mut picture = Arc::clone(self.pictures.load());

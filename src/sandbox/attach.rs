@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{WaitOptions, waitpid};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::inside::{self, FORWARDED, InsideError, message};
@@ -56,6 +56,9 @@ pub enum AttachError {
     /// The namespace could not be opened.
     #[error("{} cannot be opened", .0.display())]
     Open(PathBuf, #[source] io::Error),
+    /// There is no such process.
+    #[error("process {0} cannot be found")]
+    Process(u32, #[source] io::Error),
     /// The namespace could not be entered.
     #[error("the namespace {0} cannot be entered")]
     Enter(String, #[source] io::Error),
@@ -86,7 +89,7 @@ impl AttachError {
             Self::SetUp(text) if text.contains("cannot be entered") => Some(RIGHTS.to_owned()),
             Self::SetUp(text) => remedy::inside(text),
             Self::Listen(..) => Some("remove it if nothing uses it any more".to_owned()),
-            Self::Session(_) | Self::Gone(_) | Self::Keep(_) => None,
+            Self::Session(_) | Self::Process(..) | Self::Gone(_) | Self::Keep(_) => None,
         }
     }
 }
@@ -96,8 +99,8 @@ impl AttachError {
 /// # Errors
 /// See [`AttachError`]; everything made so far is gone again.
 pub fn attach(
-    client: Client,
-    request: AttachRequest,
+    client: &Client,
+    request: &AttachRequest,
     target: &Target,
     start: bool,
     ready: impl FnOnce(&str, &Assigned),
@@ -134,17 +137,20 @@ fn serve(
         Target::Qemu(_) => {}
     }
     // An open descriptor keeps a namespace alive that somebody wants to delete.
-    drop(spaces);
+    let owner = spaces.owner;
+    drop((spaces.user, spaces.net));
     let signals = sys::process::signals(&FORWARDED[..4])?;
     ready(session.name(), &endpoint);
     let guests = guests.map(|guests| &guests.listener);
-    Keeper { session, endpoint, signals, retry_at: None }.keep(guests)
+    Keeper { session, endpoint, signals, owner, retry_at: None }.keep(guests)
 }
 
 /// The namespaces to enter, by descriptor.
 struct Spaces {
     user: Option<File>,
     net: Option<File>,
+    /// The process they were asked of.
+    owner: Option<OwnedFd>,
     name: String,
 }
 
@@ -156,17 +162,23 @@ impl Spaces {
         match target {
             Target::Netns(path) => {
                 let name = path.display().to_string();
-                Ok(Self { user: None, net: Some(open(path)?), name })
+                Ok(Self { user: None, net: Some(open(path)?), owner: None, name })
             }
             Target::Pid(pid) => {
+                let process = i32::try_from(*pid).ok().and_then(Pid::from_raw);
+                let owner = process
+                    .ok_or(rustix::io::Errno::SRCH)
+                    .and_then(|process| pidfd_open(process, PidfdFlags::empty()))
+                    .map_err(|errno| AttachError::Process(*pid, errno.into()))?;
                 let user = PathBuf::from(format!("/proc/{pid}/ns/user"));
                 let net = open(Path::new(&format!("/proc/{pid}/ns/net")))?;
                 let foreign = is_foreign(&user)?;
                 let user = if foreign { Some(open(&user)?) } else { None };
-                Ok(Self { user, net: Some(net), name: format!("of process {pid}") })
+                let name = format!("of process {pid}");
+                Ok(Self { user, net: Some(net), owner: Some(owner), name })
             }
             Target::Tap(_) | Target::Qemu(_) => {
-                Ok(Self { user: None, net: None, name: String::new() })
+                Ok(Self { user: None, net: None, owner: None, name: String::new() })
             }
         }
     }
@@ -310,6 +322,8 @@ struct Keeper<'a> {
     session: &'a mut Session,
     endpoint: Assigned,
     signals: OwnedFd,
+    /// The process whose end is the endpoint's end: the TAP would keep its namespace alive.
+    owner: Option<OwnedFd>,
     retry_at: Option<Instant>,
 }
 
@@ -318,8 +332,8 @@ impl Keeper<'_> {
         let mut guest_is_there = false;
         loop {
             let waiting = guests.filter(|_| !guest_is_there && self.retry_at.is_none());
-            let (signalled, told, knocked) = self.wait(waiting)?;
-            if signalled {
+            let (over, told, knocked) = self.wait(waiting)?;
+            if over {
                 return Ok(());
             }
             if knocked && let Some((guest, _)) = waiting.and_then(|guests| guests.accept().ok()) {
@@ -349,12 +363,17 @@ impl Keeper<'_> {
         }
     }
 
-    /// Waits for a signal, for news from the appliance, or for a guest.
+    /// Waits for the end, by a signal or the owner's; for news from the appliance; for a guest.
     fn wait(&self, guests: Option<&UnixListener>) -> io::Result<(bool, bool, bool)> {
         let lifeline = self.session.lifeline();
         let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        let mut owner_at = None;
         let mut lifeline_at = None;
         let mut guests_at = None;
+        if let Some(owner) = &self.owner {
+            owner_at = Some(watched.len());
+            watched.push(PollFd::new(owner, PollFlags::IN));
+        }
         if let Some(lifeline) = &lifeline {
             lifeline_at = Some(watched.len());
             watched.push(PollFd::new(lifeline, PollFlags::IN));
@@ -375,6 +394,6 @@ impl Keeper<'_> {
         let at = |place: Option<usize>| {
             place.and_then(|place| watched.get(place)).is_some_and(|fd| !fd.revents().is_empty())
         };
-        Ok((at(Some(0)), at(lifeline_at), at(guests_at)))
+        Ok((at(Some(0)) || at(owner_at), at(lifeline_at), at(guests_at)))
     }
 }

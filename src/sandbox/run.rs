@@ -117,7 +117,7 @@ struct Running {
 /// # Errors
 /// See [`RunError`]; everything made so far is gone again.
 pub fn run(options: Options, ready: impl FnOnce(&str)) -> Result<i32, RunError> {
-    let mut session = Session::open(options.client, options.request, options.start)?;
+    let mut session = Session::open(&options.client, &options.request, options.start)?;
     let signals = system::signals(&FORWARDED[..6])?;
     let hosts = session.first_hosts();
     let shares_host = session.endpoints().iter().any(|endpoint| endpoint.host);

@@ -18,6 +18,8 @@ use crate::api::shapes::{
 };
 use crate::cnm::Id;
 
+/// How often a sandbox that may start an appliance tries to.
+const ATTEMPTS: usize = 4;
 /// How long to wait between two looks for a lost appliance.
 pub const RETRY: Duration = Duration::from_millis(100);
 /// How long the appliance may take to see a sandbox off.
@@ -78,17 +80,34 @@ impl Session {
     ///
     /// # Errors
     /// See [`SessionError`].
-    pub fn open(client: Client, request: AttachRequest, start: bool) -> Result<Self, SessionError> {
-        let socket = match client.attach() {
-            Err(ClientError::NotRunning(_)) if start => {
-                on_demand::start(client.socket())?;
-                client.attach()?
+    pub fn open(
+        client: &Client,
+        request: &AttachRequest,
+        start: bool,
+    ) -> Result<Self, SessionError> {
+        let mut attempts = 0..ATTEMPTS;
+        loop {
+            let again = start && attempts.next().is_some();
+            match Self::try_open(client, request) {
+                Err(SessionError::Client(ClientError::NotRunning(_))) if again => {
+                    on_demand::start(client.socket())?;
+                }
+                // One that is about to end because it was idle takes the call and does not answer.
+                Err(
+                    SessionError::Lost
+                    | SessionError::Io(_)
+                    | SessionError::Client(ClientError::Broken(..)),
+                ) if again && client.is_stale() => {}
+                outcome => return outcome,
             }
-            other => other?,
-        };
+        }
+    }
+
+    fn try_open(client: &Client, request: &AttachRequest) -> Result<Self, SessionError> {
+        let socket = client.attach()?;
         let mut session = Self {
-            client,
-            request,
+            client: client.clone(),
+            request: request.clone(),
             lifeline: Some(Lifeline::new(socket)?),
             aside: VecDeque::new(),
             name: String::new(),

@@ -103,16 +103,18 @@ pub fn unblock_all_signals() {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) };
 }
 
-/// Asks the scheduler to let this thread work in long stretches: waking it does not interrupt who
-/// runs, and waking others does not interrupt it (SCHED_BATCH).
+/// Asks the scheduler to let a thread of this process work in long stretches, or no longer to: what
+/// it wakes does not interrupt it, and waking it does not interrupt who runs (SCHED_BATCH).
 ///
 /// # Errors
-/// `EPERM` where a sandbox around us forbids it.
-pub fn prefer_throughput() -> io::Result<()> {
+/// `EPERM` where a sandbox around us forbids it, `ESRCH` when the thread has ended.
+pub fn prefer_throughput(thread: Pid, wanted: bool) -> io::Result<()> {
+    let policy = if wanted { libc::SCHED_BATCH } else { libc::SCHED_OTHER };
+    let thread = thread.as_raw_nonzero().get();
     // SAFETY: `sched_param` is one integer, for which zero is a value.
     let parameters: libc::sched_param = unsafe { std::mem::zeroed() };
-    // SAFETY: reads `parameters`, which outlives the call; 0 is this thread.
-    let answer = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
+    // SAFETY: reads `parameters`, which outlives the call.
+    let answer = unsafe { libc::sched_setscheduler(thread, policy, &raw const parameters) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
