@@ -1,0 +1,107 @@
+//! An appliance's start and end, and the socket that is its own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::process::Signal;
+
+use crate::support::{World, eventually};
+
+as_both!(
+    down_ends_the_appliance_and_its_sandboxes,
+    a_signal_ends_the_appliance_and_leaves_its_sandboxes,
+    a_second_appliance_on_a_socket_is_refused,
+    the_socket_of_a_killed_appliance_is_replaced,
+    an_appliance_in_the_background_answers_when_the_command_returns,
+    the_tables_are_printed_for_people_too,
+);
+
+fn down_ends_the_appliance_and_its_sandboxes(world: &World) {
+    let up = world.up();
+    let mode = fs::metadata(world.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let folder = fs::metadata(world.socket().parent().unwrap()).unwrap().permissions().mode();
+    assert_eq!(folder & 0o777, 0o700);
+    let ann = world.sandbox("ann", "");
+    let stubborn =
+        world.program("bob", "", "trap '' TERM; echo up; while :; do read x; done", "up");
+    let said = world.weft("down").ok();
+    assert_eq!(said, "stopped ann, bob\n");
+    assert!(!world.socket().exists());
+    assert_eq!(ann.end().code, 143);
+    assert_eq!(stubborn.end().code, 137);
+    assert_eq!(up.into_program().end().code, 0);
+    for verb in ["down", "ps", "status", "stop ann", "exec ann -- true", "reload", "show ports"] {
+        world.weft(verb).refused(1, &["no appliance is running at"], "weft up");
+    }
+}
+
+fn a_signal_ends_the_appliance_and_leaves_its_sandboxes(world: &World) {
+    for signal in [Signal::TERM, Signal::INT] {
+        let up = world.up();
+        let mut ann = world.sandbox("ann", "");
+        up.signal(signal);
+        assert_eq!(up.into_program().end().code, 0);
+        assert!(!world.socket().exists());
+        assert!(!ann.has_ended());
+        ann.signal(Signal::TERM);
+        assert_eq!(ann.end().code, 143);
+    }
+}
+
+fn a_second_appliance_on_a_socket_is_refused(world: &World) {
+    let up = world.up();
+    let pid = format!("process {}", up.pid());
+    let place = world.socket().display().to_string();
+    world.weft("up").refused(1, &["already running", &place, &pid], "weft down");
+    world.weft("up --detach").refused(1, &["already running", &pid], "weft down");
+    assert_eq!(world.status().unwrap().pid.to_string(), up.pid().to_string());
+    let other = world.path("other/weft.sock");
+    let second = world.start(&format!("up --socket {}", other.display()));
+    eventually("another socket is another appliance", || other.exists().then_some(()));
+    world.weft(&format!("down --socket {}", other.display())).ok();
+    assert_eq!(second.end().code, 0);
+}
+
+fn the_socket_of_a_killed_appliance_is_replaced(world: &World) {
+    world.up().kill();
+    assert!(world.socket().exists());
+    world.weft("ps").refused(1, &["no appliance is running at"], "weft up");
+    let _up = world.up();
+    assert_eq!(world.names(), [""; 0]);
+}
+
+fn an_appliance_in_the_background_answers_when_the_command_returns(world: &World) {
+    let said = world.weft("up --detach").ok();
+    assert_eq!(said, format!("up at {}\n", world.socket().display()));
+    let status = world.status().unwrap();
+    assert!(!status.on_demand);
+    world.weft("down").ok();
+    assert!(world.status().is_none());
+}
+
+fn the_tables_are_printed_for_people_too(world: &World) {
+    let _up = world.up();
+    let _ann = world.sandbox("ann", "");
+    let _bob = world.sandbox("bob", "");
+    let bob = world.endpoint("bob");
+    world.exec("ann", &format!("ping -c 1 -W 2 {}", bob.addresses[0].ip())).ok();
+    let cases = [
+        ("ps", vec!["NAME", "ann", "bob", "bridge", "172."]),
+        ("status", vec!["appliance", "2 sandboxes", "2 endpoints", "resident"]),
+        ("show fdb", vec!["STATION", bob.mac.as_str(), "bob"]),
+        ("show ports", vec!["FORWARDED", "ann", "bob"]),
+        ("show drops", vec![""]),
+        ("--version", vec!["weft 0."]),
+        ("--help", vec!["Usage: weft"]),
+    ];
+    for (verb, words) in cases {
+        let said = world.weft(verb).ok();
+        for word in words {
+            assert!(said.contains(word), "{verb}: no {word:?} in {said}");
+        }
+    }
+    assert_eq!(world.weft("").code, 2);
+    assert_eq!(world.weft("run").code, 2);
+    assert_eq!(world.weft("flub").code, 2);
+}
