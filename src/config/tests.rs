@@ -36,7 +36,7 @@ fn the_example_with_every_key_has_every_key() {
 fn a_file_is_read_into_what_it_declares() {
     let config = parse(EVERY_KEY).unwrap();
     assert_eq!(config.appliance.name.as_deref(), Some("laptop"));
-    assert_eq!(config.appliance.workers, Some(1));
+    assert_eq!(config.appliance.workers, Some(2));
     assert_eq!(config.default_address_pools.entries().len(), 2);
 
     let blue = &config.declared.networks["blue"];
