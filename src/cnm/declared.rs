@@ -13,6 +13,7 @@ use weft_frame::MacAddr;
 use super::driver::Driver;
 use super::endpoint::{EndpointKind, EndpointSpec};
 use super::id::Id;
+use super::ipam::Ipam;
 use super::network::{NetworkSpec, NetworkUpdate, Origin, SubnetSpec};
 use super::options::NetworkOptions;
 
@@ -122,7 +123,10 @@ impl DeclaredNetwork {
             driver: self.driver,
             subnets: self.subnets.clone(),
             internal: self.internal,
+            attachable: false,
+            ipv4: true,
             ipv6: self.ipv6,
+            ipam: Ipam::default(),
             options: self.options,
             labels: self.labels.clone(),
             origin: Origin::File,

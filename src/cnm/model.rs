@@ -19,6 +19,7 @@ use super::declared::BUILT_IN;
 use super::driver::Driver;
 use super::endpoint::{Endpoint, EndpointSpec};
 use super::id::{Id, nearest};
+use super::ipam::Ipam;
 use super::network::{Network, NetworkSpec, NetworkUpdate, Origin};
 use super::options::NetworkOptions;
 use super::refusal::Refusal;
@@ -128,7 +129,10 @@ impl Model {
                 driver,
                 subnets: Vec::new(),
                 internal: false,
+                attachable: false,
+                ipv4: true,
                 ipv6: false,
+                ipam: Ipam::default(),
                 options: NetworkOptions::default(),
                 labels: BTreeMap::new(),
                 origin: Origin::BuiltIn,

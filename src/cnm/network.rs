@@ -12,6 +12,7 @@ use weft_frame::MacAddr;
 
 use super::driver::Driver;
 use super::id::Id;
+use super::ipam::Ipam;
 use super::options::{LiveOptions, NetworkOptions};
 
 /// How many subnets one network may have.
@@ -31,9 +32,15 @@ pub struct NetworkSpec {
     pub subnets: Vec<SubnetSpec>,
     /// Whether it has no way to the outside.
     pub internal: bool,
+    /// Whether sandboxes may join it that were not started for it; said by Docker, kept for it.
+    pub attachable: bool,
+    /// Whether it may have IPv4.
+    pub ipv4: bool,
     /// Whether it has IPv6; an IPv6 subnet among `subnets` says so too. When there is none, one
     /// comes from the default pools.
     pub ipv6: bool,
+    /// Who gives it its addresses.
+    pub ipam: Ipam,
     /// What the switch does differently from the defaults.
     pub options: NetworkOptions,
     /// What its makers want to remember; means nothing to us.
@@ -88,12 +95,19 @@ pub struct Network {
     pub name: String,
     /// What kind of thing it is.
     pub driver: Driver,
-    /// Its subnets. Empty for drivers without addresses, and for `bridge` until its first endpoint.
+    /// Its subnets. Empty for drivers and IPAM drivers without addresses, and for `bridge` until its
+    /// first endpoint.
     pub subnets: Vec<Subnet>,
     /// Whether it has no way to the outside.
     pub internal: bool,
-    /// Whether it has an IPv6 subnet.
+    /// Whether sandboxes may join it that were not started for it; said by Docker, kept for it.
+    pub attachable: bool,
+    /// Whether it has IPv4.
+    pub ipv4: bool,
+    /// Whether it has IPv6.
     pub ipv6: bool,
+    /// Who gives it its addresses.
+    pub ipam: Ipam,
     /// Its options.
     pub options: NetworkOptions,
     /// Its labels.

@@ -11,6 +11,7 @@ use weft_ipam::PoolError;
 
 use super::driver::{Driver, DriverError};
 use super::id::{Id, MAX_NAME, listed};
+use super::ipam::{IpamDriver, IpamDriverError};
 use super::options::{MIN_MTU_IPV6, OptionError};
 
 /// Why an edit is refused. The model is then as it was before.
@@ -92,6 +93,26 @@ pub enum Refusal {
         driver: Driver,
         /// What it was given.
         what: &'static str,
+    },
+    /// Subnets for a network to which nobody gives addresses.
+    #[error("network {network} has IPAM driver null, which takes no subnets")]
+    NoPools {
+        /// The network.
+        network: String,
+    },
+    /// An IPv4 subnet for a network without IPv4.
+    #[error("network {network} is to have no IPv4, and subnet {subnet}")]
+    WithoutIpv4 {
+        /// The network.
+        network: String,
+        /// The subnet.
+        subnet: IpNetwork,
+    },
+    /// Neither IPv4 nor IPv6.
+    #[error("network {network} is to have neither IPv4 nor IPv6")]
+    NoFamily {
+        /// The network.
+        network: String,
     },
     /// A gateway, an ip-range or an auxiliary address without its subnet.
     #[error("network {network} has an ip-range, gateway or auxiliary address without its subnet")]
@@ -178,6 +199,9 @@ pub enum Refusal {
     /// An unknown driver.
     #[error(transparent)]
     Driver(#[from] DriverError),
+    /// An unknown IPAM driver.
+    #[error(transparent)]
+    IpamDriver(#[from] IpamDriverError),
     /// An unknown option, or a value it does not take.
     #[error(transparent)]
     Option(#[from] OptionError),
@@ -197,14 +221,17 @@ impl Refusal {
             }
             Self::UnknownNetwork { nearest: Some(near), .. } => format!("did you mean {near:?}?"),
             Self::UnknownNetwork { nearest: None, .. } => {
-                "bridge, host and none always exist; others come from the file of `weft up`"
-                    .to_owned()
+                "bridge, host and none always exist; `weft network ls` lists all".to_owned()
             }
             Self::Ambiguous { .. } => "give more digits of the id, or the name".to_owned(),
             Self::NetworkInUse { .. } => "take its endpoints out of it first".to_owned(),
             Self::NotSwitched { driver, .. } => {
                 format!("leave it out, or use driver bridge in place of {driver}")
             }
+            Self::NoPools { .. } => "leave the subnets out, or the IPAM driver".to_owned(),
+            Self::WithoutIpv4 { .. } => "leave the subnet out, or let it have IPv4".to_owned(),
+            Self::NoFamily { .. } => "let it have one of them".to_owned(),
+            Self::IpamDriver(_) => format!("the IPAM drivers are {}", listed(IpamDriver::ALL)),
             Self::SubnetMissing { .. } => "say which subnet it belongs to".to_owned(),
             Self::Overlap { .. } => "choose a subnet that shares no address with it".to_owned(),
             Self::AddressTaken { .. } => {

@@ -9,6 +9,7 @@ use crate::cnm::network::{
     MAX_SUBNETS, Network, NetworkSpec, NetworkUpdate, Origin, Subnet, SubnetSpec,
 };
 use crate::cnm::options::MIN_MTU_IPV6;
+use crate::cnm::ipam::IpamDriver;
 use crate::cnm::refusal::Refusal;
 
 /// How many of the endpoints that keep a network in use are named.
@@ -23,9 +24,16 @@ impl Model {
             id,
             name: spec.name,
             driver: spec.driver,
-            ipv6: subnets.iter().any(|subnet| subnet.subnet.is_ipv6()),
+            ipv4: if subnets.is_empty() {
+                spec.ipv4
+            } else {
+                subnets.iter().any(|subnet| subnet.subnet.is_ipv4())
+            },
+            ipv6: spec.ipv6 || subnets.iter().any(|subnet| subnet.subnet.is_ipv6()),
             subnets,
             internal: spec.internal,
+            attachable: spec.attachable,
+            ipam: spec.ipam,
             options: spec.options,
             labels: spec.labels,
             origin: spec.origin,
@@ -68,7 +76,8 @@ impl Model {
     /// Gives `bridge` a subnet if it has none, and says whether it did.
     pub(super) fn ensure_subnet(&mut self, id: Id) -> Result<bool, Refusal> {
         let network = self.networks.get(&id).expect("a resolved network is there");
-        if !network.driver.is_switched() || !network.subnets.is_empty() {
+        let is_without = !network.driver.is_switched() || network.ipam.driver == IpamDriver::Null;
+        if is_without || !network.subnets.is_empty() {
             return Ok(false);
         }
         let name = network.name.clone();
@@ -105,6 +114,7 @@ impl Model {
             let what = "subnets";
             return Err(Refusal::NotSwitched { network: name(), driver: spec.driver, what });
         }
+        self.check_families(spec)?;
         let is_incomplete =
             |subnet: &SubnetSpec| subnet.subnet.is_none() && *subnet != SubnetSpec::default();
         if spec.subnets.iter().any(is_incomplete) {
@@ -113,6 +123,28 @@ impl Model {
         let has_ipv6 = subnets.iter().any(|(_, family)| *family == Family::V6);
         if has_ipv6 && spec.options.mtu < MIN_MTU_IPV6 {
             return Err(Refusal::SmallMtu { network: name(), mtu: spec.options.mtu });
+        }
+        Ok(())
+    }
+
+    /// The rules between families, subnets and who gives the addresses.
+    fn check_families(&self, spec: &NetworkSpec) -> Result<(), Refusal> {
+        let network = || spec.name.clone();
+        match spec.ipam.driver {
+            IpamDriver::Null if !spec.subnets.is_empty() => {
+                return Err(Refusal::NoPools { network: network() });
+            }
+            IpamDriver::Null | IpamDriver::Default => {}
+        }
+        if spec.ipv4 {
+            return Ok(());
+        }
+        let mut subnets = spec.subnets.iter().filter_map(|own| own.subnet);
+        if let Some(subnet) = subnets.find(IpNetwork::is_ipv4) {
+            return Err(Refusal::WithoutIpv4 { network: network(), subnet });
+        }
+        if !spec.ipv6 && !spec.subnets.iter().any(|own| own.subnet.is_some()) {
+            return Err(Refusal::NoFamily { network: network() });
         }
         Ok(())
     }
@@ -161,13 +193,13 @@ impl Model {
 
 /// The subnets that a wish amounts to, those from the default pools included, each with its family.
 fn wanted_subnets(spec: &NetworkSpec) -> Vec<(SubnetSpec, Family)> {
-    if !spec.driver.is_switched() {
+    if !spec.driver.is_switched() || spec.ipam.driver == IpamDriver::Null {
         return Vec::new();
     }
     let family_of = |subnet: &SubnetSpec| subnet.subnet.map_or(Family::V4, Family::of);
     let mut wanted: Vec<(SubnetSpec, Family)> =
         spec.subnets.iter().map(|subnet| (subnet.clone(), family_of(subnet))).collect();
-    if wanted.is_empty() {
+    if wanted.is_empty() && spec.ipv4 {
         wanted.push((SubnetSpec::default(), Family::V4));
     }
     if spec.ipv6 && wanted.iter().all(|(_, family)| *family == Family::V4) {

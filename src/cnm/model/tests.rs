@@ -5,6 +5,7 @@ use weft_ipam::{GlobalId, Holder};
 
 use super::*;
 use crate::cnm::endpoint::EndpointKind;
+use crate::cnm::ipam::IpamDriver;
 use crate::cnm::network::{Subnet, SubnetSpec};
 use crate::cnm::options::LiveOptions;
 
@@ -32,7 +33,10 @@ fn network(number: u8, name: &str, subnets: &[&str]) -> NetworkSpec {
         driver: Driver::Bridge,
         subnets: subnets.iter().map(subnet).collect(),
         internal: false,
+        attachable: false,
+        ipv4: true,
         ipv6: false,
+        ipam: Ipam::default(),
         options: NetworkOptions::default(),
         labels: BTreeMap::new(),
         origin: Origin::Api,
@@ -149,6 +153,23 @@ fn a_network_has_the_families_that_were_asked_for() {
 }
 
 #[test]
+fn a_network_may_do_without_ipv4_or_without_addresses() {
+    let mut model = model();
+    let six = NetworkSpec { ipv4: false, ipv6: true, ..network(1, "six", &[]) };
+    model.apply(Edit::AddNetwork(six)).unwrap();
+    let own = model.network(id(1)).unwrap();
+    assert_eq!((own.ipv4, own.ipv6, own.subnets.len()), (false, true, 1));
+
+    let ipam = Ipam { driver: IpamDriver::Null, ..Ipam::default() };
+    let bare = NetworkSpec { ipam, ..network(2, "bare", &[]) };
+    model.apply(Edit::AddNetwork(bare)).unwrap();
+    model.apply(Edit::AddEndpoint(endpoint(3, "web", "bare"))).unwrap();
+    assert_eq!(model.network(id(2)).unwrap().subnets, []);
+    let web = model.endpoint(id(3)).unwrap();
+    assert!(web.mac.is_some() && web.addresses.is_empty(), "{web:?}");
+}
+
+#[test]
 fn the_second_subnet_serves_when_the_first_is_full() {
     let mut model = model();
     let subnets = ["10.0.0.0/30", "10.0.1.0/30"];
@@ -187,7 +208,18 @@ fn assert_refused(model: &mut Model, edit: &Edit, expected: &str) {
 #[test]
 fn a_network_that_breaks_a_rule_is_refused_with_the_value_and_a_remedy() {
     let host = NetworkSpec { driver: Driver::Host, ..network(3, "shared", &["10.9.0.0/24"]) };
+    let null = || Ipam { driver: IpamDriver::Null, ..Ipam::default() };
+    let without_ipv4 = |subnets| NetworkSpec { ipv4: false, ..network(3, "red", subnets) };
     let cases = [
+        (
+            Edit::AddNetwork(NetworkSpec { ipam: null(), ..network(3, "red", &["10.9.0.0/24"]) }),
+            "network red has IPAM driver null, which takes no subnets",
+        ),
+        (
+            Edit::AddNetwork(without_ipv4(&["10.9.0.0/24"])),
+            "network red is to have no IPv4, and subnet 10.9.0.0/24",
+        ),
+        (Edit::AddNetwork(without_ipv4(&[])), "network red is to have neither IPv4 nor IPv6"),
         (Edit::AddNetwork(network(3, "blue", &[])), "network blue exists already, with id "),
         (Edit::AddNetwork(network(3, "-x", &[])), "\"-x\" cannot name a network"),
         (Edit::AddNetwork(network(2, "red", &[])), "id "),
