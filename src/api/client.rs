@@ -22,6 +22,19 @@ use super::shapes::Failure;
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 64 << 20;
 
+/// A text as part of a path or a query (RFC 3986 §2.1).
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for octet in text.bytes() {
+        if octet.is_ascii_alphanumeric() || b"_.-~".contains(&octet) {
+            escaped.push(char::from(octet));
+        } else {
+            escaped.push_str(&format!("%{octet:02X}"));
+        }
+    }
+    escaped
+}
+
 /// Talks to the appliance behind one socket.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -83,6 +96,14 @@ impl Client {
         self.call(Method::POST, path, body.into())
     }
 
+    /// Has something removed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn delete(&self, path: &str) -> Result<(), ClientError> {
+        self.call(Method::DELETE, path, Bytes::new())
+    }
+
     /// Opens a [life line](super::lifeline): a connection that becomes a socket of its own.
     ///
     /// # Errors
@@ -129,7 +150,9 @@ impl Client {
                 return Err(self.refusal(response).await);
             }
             let body = self.read(response).await?;
-            serde_json::from_slice(&body).map_err(|error| self.broken(error))
+            // Docker's API says nothing where there is nothing to say.
+            let body = if body.is_empty() { &b"null"[..] } else { &body };
+            serde_json::from_slice(body).map_err(|error| self.broken(error))
         })
     }
 

@@ -13,11 +13,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use tokio::net::{UnixListener, UnixStream};
 
+use super::docker;
 use super::lifeline::PROTOCOL;
 use super::shapes::{Changes, Ended, Failure, FromAppliance};
 use crate::control::failure::Rejected;
@@ -61,10 +63,17 @@ pub async fn serve(control: Control, listener: UnixListener) {
 }
 
 async fn connection(stream: UnixStream, routes: Router) {
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(|request| async {
+        match docker::without_version(request) {
+            Ok(request) => routes.call(request).await,
+            Err(rejected) => Ok(rejected.into_response()),
+        }
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
     if let Err(error) = served {
@@ -73,8 +82,7 @@ async fn connection(stream: UnixStream, routes: Router) {
 }
 
 fn routes(control: Control) -> Router {
-    Router::new()
-        .route("/_ping", get(async || "OK"))
+    docker::routes()
         .route("/weft/v1/status", get(status))
         .route("/weft/v1/sandboxes", get(sandboxes))
         .route("/weft/v1/sandboxes/{name}", get(sandbox))

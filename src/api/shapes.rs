@@ -95,6 +95,9 @@ pub struct Assigned {
     pub network: String,
     /// Its MAC, as text.
     pub mac: String,
+    /// Its further names on that network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     /// Its addresses with their subnets' prefixes.
     pub addresses: Vec<IpNetwork>,
     /// The largest IP packet, in octets.
@@ -131,6 +134,18 @@ pub enum FromSandbox {
         /// Its process id as the host sees it.
         pid: u32,
     },
+    /// The answer to `Connect` when there can be no such interface. Otherwise it is `Port`.
+    Unconnected {
+        /// The endpoint.
+        endpoint: Id,
+        /// Why not.
+        failure: Failure,
+    },
+    /// The answer to `Disconnect`: the interface is let go.
+    Disconnected {
+        /// The endpoint.
+        endpoint: Id,
+    },
 }
 
 /// What the appliance says on a life line.
@@ -159,6 +174,13 @@ pub enum FromAppliance {
     Hosts(String),
     /// The device or the peer behind an endpoint has gone.
     PortGone {
+        /// The endpoint.
+        endpoint: Id,
+    },
+    /// The sandbox is on one more network: make the interface and offer its port.
+    Connect(Box<Assigned>),
+    /// The sandbox is no longer on the network of this endpoint.
+    Disconnect {
         /// The endpoint.
         endpoint: Id,
     },

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+pub use super::network::args::Network;
+
 /// Networks between programs, containers and virtual machines, in one process, without root.
 #[derive(Debug, Parser)]
 #[command(name = "weft", version, max_term_width = 100, subcommand_required = true)]
@@ -43,8 +45,14 @@ pub enum Command {
     Status(List),
     /// Show a live table
     Show(Show),
+    /// Manage networks, with Docker's verbs and flags
+    Network(Network),
     /// Show what weft does, and check that it works here
     Demo,
+    /// Print a shell's completions
+    Completions(Completions),
+    /// Print the manual page, or write a page for each verb into a folder
+    Man(Man),
     /// Run an errand in a sandbox of the demo's
     #[command(hide = true)]
     DemoPeer(DemoPeer),
@@ -196,6 +204,21 @@ pub enum Format {
     Table,
     /// One JSON value
     Json,
+}
+
+/// `weft completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// Which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `weft man`
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Where to write the pages
+    pub folder: Option<PathBuf>,
 }
 
 /// `weft demo-peer`

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::args::{Attach, Exec, Run};
 use super::{Complaint, say};
-use crate::api::client::Client;
+use crate::api::client::{Client, escaped};
 use crate::api::shapes::{Assigned, AttachRequest, EndpointRequest, Kind, SandboxLine};
 use crate::background::{self, Ready};
 use crate::control::managed::end_with_parent;
@@ -95,7 +95,7 @@ pub(super) fn attach(arguments: Attach, client: &Client) -> Result<ExitCode, Com
 
 pub(super) fn exec(arguments: &Exec, client: &Client) -> Result<ExitCode, Complaint> {
     let line: SandboxLine =
-        client.get(&format!("/weft/v1/sandboxes/{}", encoded(&arguments.name)))?;
+        client.get(&format!("/weft/v1/sandboxes/{}", escaped(&arguments.name)))?;
     let Some(pid) = line.pid else {
         let text = format!("{} runs no programs of weft's", line.name);
         let help = match line.kind {
@@ -133,13 +133,6 @@ pub(super) fn endpoint(text: &str) -> Result<EndpointRequest, Complaint> {
         }
     }
     Ok(endpoint)
-}
-
-/// A name as part of a path; names that need escaping exist nowhere, so they may be garbled.
-pub(super) fn encoded(name: &str) -> String {
-    name.chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '~' })
-        .collect()
 }
 
 fn prepare(detach: bool, declared: bool) -> Result<Ready, Complaint> {

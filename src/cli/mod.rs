@@ -7,7 +7,10 @@
 pub mod args;
 mod demo;
 mod endpoint;
+mod manual;
+pub mod network;
 mod print;
+mod template;
 mod verbs;
 
 use std::error::Error;
@@ -128,6 +131,9 @@ fn dispatch(command: Command, socket: PathBuf) -> Result<ExitCode, Complaint> {
         Command::Ps(list) => print::sandboxes(list.format, &client),
         Command::Status(list) => print::status(list.format, &client),
         Command::Show(show) => print::table(show.table, show.list.format, &client),
+        Command::Network(network) => network::network(network.verb, &client),
+        Command::Completions(shell) => manual::completions(shell.shell),
+        Command::Man(man) => manual::man(man.folder.as_deref()),
         Command::Demo => demo::demo(),
         Command::DemoPeer(peer) => demo::peer::run(&peer.errand),
     }

@@ -160,13 +160,23 @@ fn show(
 }
 
 /// Columns as wide as their widest cell, three blanks apart.
-fn columns(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn columns(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    columns_of(0, heads, rows)
+}
+
+/// The same with columns of at least `least` characters.
+pub(super) fn columns_of(
+    least: usize,
+    heads: &[&str],
+    rows: impl Iterator<Item = Vec<String>>,
+) -> String {
     let mut table: Vec<Vec<String>> = vec![heads.iter().map(|head| (*head).to_owned()).collect()];
     table.extend(rows);
     let width = |column: usize| {
         table.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
     };
-    let widths: Vec<usize> = (0..heads.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let widths: Vec<usize> =
+        (0..heads.len()).map(|column| width(column).unwrap_or(0).max(least)).collect();
     let lines: Vec<String> = table
         .iter()
         .map(|row| {

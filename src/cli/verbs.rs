@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::args::{Down, Stop, Up};
-use super::endpoint::encoded;
 use super::{Complaint, say};
-use crate::api::client::{Client, ClientError};
+use crate::api::client::{Client, ClientError, escaped};
 use crate::api::server;
 use crate::api::shapes::{Changes, Ended, SandboxLine};
 use crate::appliance;
@@ -122,7 +121,7 @@ pub(super) fn down(down: &Down, client: &Client) -> Result<ExitCode, Complaint> 
 
 pub(super) fn stop(stop: &Stop, client: &Client) -> Result<ExitCode, Complaint> {
     for name in &stop.names {
-        let path = format!("/weft/v1/sandboxes/{}", encoded(name));
+        let path = format!("/weft/v1/sandboxes/{}", escaped(name));
         let line: SandboxLine = client.get(&path)?;
         let path = format!("/weft/v1/sandboxes/{}", line.id);
         let patience = Duration::from_secs(stop.time);

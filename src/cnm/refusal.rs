@@ -75,6 +75,8 @@ pub enum Refusal {
     NetworkInUse {
         /// The network.
         network: String,
+        /// The network's id.
+        id: Id,
         /// The names of its endpoints, the first few of them.
         by: Vec<String>,
     },

@@ -63,7 +63,7 @@ impl State {
             let users: Vec<&str> = self
                 .sandboxes
                 .values()
-                .filter(|s| !s.declared && s.endpoints.iter().any(|e| e.assigned.network == *name))
+                .filter(|s| s.endpoints.iter().any(|e| !e.declared && e.assigned.network == *name))
                 .map(|sandbox| sandbox.name.as_str())
                 .collect();
             if !users.is_empty() {

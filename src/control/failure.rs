@@ -11,12 +11,15 @@ pub struct Rejected {
     pub status: u16,
     /// The words.
     pub failure: Failure,
+    /// The rule behind it, for a door that has words of its own for rules.
+    pub refusal: Option<Box<Refusal>>,
 }
 
 impl Rejected {
     /// A rejection in one line.
     pub fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, failure: Failure { message: message.into(), help: None } }
+        let failure = Failure { message: message.into(), help: None };
+        Self { status, failure, refusal: None }
     }
 
     /// The same with a remedy.
@@ -42,7 +45,7 @@ impl From<Refusal> for Rejected {
             _ => 400,
         };
         let failure = Failure { message: refusal.to_string(), help: refusal.help() };
-        Self { status, failure }
+        Self { status, failure, refusal: Some(Box::new(refusal)) }
     }
 }
 

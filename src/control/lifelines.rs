@@ -72,7 +72,12 @@ impl Line {
     async fn introduction(&mut self) -> io::Result<Option<AttachRequest>> {
         match self.next().await? {
             Some(FromSandbox::Attach(request)) => Ok(Some(request)),
-            Some(FromSandbox::Port { .. } | FromSandbox::Running { .. }) => {
+            Some(
+                FromSandbox::Port { .. }
+                | FromSandbox::Running { .. }
+                | FromSandbox::Unconnected { .. }
+                | FromSandbox::Disconnected { .. },
+            ) => {
                 Err(io::Error::new(io::ErrorKind::InvalidData, "the first message must be attach"))
             }
             None => Ok(None),
@@ -134,11 +139,23 @@ impl Line {
                 };
                 match descriptor.and_then(|port| control.connect(sandbox, endpoint, port)) {
                     Ok(()) => return self.send(&FromAppliance::Attached { endpoint }).await,
+                    // It left while it was on its way in.
+                    Err(rejected) if rejected.status == 404 => {
+                        return self.send(&FromAppliance::Disconnect { endpoint }).await;
+                    }
                     Err(rejected) => rejected,
                 }
             }
             FromSandbox::Running { pid } => {
                 control.running(sandbox, pid);
+                return Ok(());
+            }
+            FromSandbox::Unconnected { endpoint, failure } => {
+                control.unconnected(sandbox, endpoint, failure);
+                return Ok(());
+            }
+            FromSandbox::Disconnected { endpoint } => {
+                control.disconnected(sandbox, endpoint);
                 return Ok(());
             }
             FromSandbox::Attach(_) => Rejected::new(400, "the sandbox is attached already"),

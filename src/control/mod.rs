@@ -8,6 +8,8 @@ pub mod declared;
 pub mod failure;
 pub mod lifelines;
 pub mod managed;
+pub mod memberships;
+pub mod networks;
 pub mod sandboxes;
 pub mod tables;
 
@@ -20,7 +22,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::{Notify, watch};
 
-use crate::cnm::{BuiltIns, Declared, Id, Model};
+use crate::cnm::{BuiltIns, Declared, Id, Model, Network, Origin};
 use crate::runtime::Runtime;
 use managed::Managed;
 use sandboxes::Sandbox;
@@ -147,10 +149,13 @@ impl Control {
         self.shared.ending.notified().await;
     }
 
-    /// How long there has been no sandbox; none while there is one.
+    /// How long there has been nothing that somebody needs: no sandbox, and no network that was
+    /// made by hand; none while there is one.
     pub fn idle(&self) -> Option<std::time::Duration> {
         let state = self.state();
-        state.sandboxes.is_empty().then(|| state.idle_since.elapsed())
+        let is_made = |network: &Network| network.origin == Origin::Api;
+        let is_idle = state.sandboxes.is_empty() && !state.model.networks().any(is_made);
+        is_idle.then(|| state.idle_since.elapsed())
     }
 }
 

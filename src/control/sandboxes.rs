@@ -1,20 +1,23 @@
 //! Sandboxes come, get their ports, and go.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use weft_switch::PortId;
 
 use super::failure::Rejected;
 use super::{Control, State, new_id};
-use crate::api::shapes::{Assigned, AttachRequest, Ended, EndpointRequest, FromAppliance, Kind};
+use crate::api::shapes::{
+    Assigned, AttachRequest, Ended, EndpointRequest, Failure, FromAppliance, Kind,
+};
 use crate::cnm::{Driver, Edit, EndpointKind, EndpointSpec, Id, Origin};
 use crate::runtime::{Medium, Station};
 
 /// Networks that one sandbox may ask for at once.
-const MAX_ENDPOINTS: usize = 32;
+pub(super) const MAX_ENDPOINTS: usize = 32;
 /// How long sandboxes may take to end when the appliance does.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often it is looked whether they have.
@@ -43,6 +46,8 @@ pub struct Sandbox {
     pub outbox: mpsc::Sender<FromAppliance>,
     /// Whether the configuration file declares it.
     pub declared: bool,
+    /// Who waits until it has let go of an endpoint.
+    pub leaving: BTreeMap<Id, oneshot::Sender<()>>,
 }
 
 /// An endpoint of a sandbox that is there.
@@ -54,6 +59,24 @@ pub struct Attached {
     pub network: Id,
     /// The port, once there is one.
     pub port: Option<PortId>,
+    /// Whether the configuration file declares it.
+    pub declared: bool,
+    /// Who waits until frames pass.
+    pub joining: Option<Joining>,
+}
+
+/// Tells whoever waits for an endpoint what became of it.
+pub type Joining = oneshot::Sender<Result<(), Failure>>;
+
+/// Whom an endpoint is made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Newcomer<'a> {
+    pub(super) name: &'a str,
+    pub(super) kind: Kind,
+    /// Whether the configuration file declares the endpoint.
+    pub(super) declared: bool,
+    /// Whether it is on other networks as well.
+    pub(super) is_on_others: bool,
 }
 
 impl Control {
@@ -75,12 +98,21 @@ impl Control {
         let id = request.sandbox.unwrap_or(fresh);
         let name = state.name_for(request)?;
         let mut attached: Vec<Attached> = Vec::new();
+        let newcomer = Newcomer {
+            name: &name,
+            kind: request.kind,
+            declared: request.declared,
+            is_on_others: request.endpoints.len() > 1,
+        };
         for wanted in &request.endpoints {
-            match state.add_endpoint(request, &name, wanted, attached.len()) {
+            // Whoever comes back may be on more networks than the file declares.
+            let declared = request.declared && attached.is_empty();
+            let newcomer = Newcomer { declared, ..newcomer };
+            match state.add_endpoint(newcomer, wanted, &format!("eth{}", attached.len())) {
                 Ok(endpoint) => attached.push(endpoint),
                 Err(rejected) => {
                     for endpoint in attached {
-                        state.release(&endpoint, request.declared);
+                        state.release(&endpoint);
                     }
                     return Err(rejected);
                 }
@@ -97,6 +129,7 @@ impl Control {
             endpoints: attached,
             outbox,
             declared: request.declared,
+            leaving: BTreeMap::new(),
         };
         state.sandboxes.insert(id, sandbox);
         Ok((id, name, assigned))
@@ -131,6 +164,10 @@ impl Control {
             state.runtime.remove_port(former);
         }
         attached.port = Some(state.runtime.add_port(attached.network, station, descriptor)?);
+        if let Some(joining) = attached.joining.take() {
+            // Whoever waited may have lost patience.
+            let _ = joining.send(Ok(()));
+        }
         Ok(())
     }
 
@@ -241,7 +278,7 @@ impl State {
     pub(crate) fn remove_sandbox(&mut self, id: Id) -> Option<Sandbox> {
         let sandbox = self.sandboxes.remove(&id)?;
         for attached in &sandbox.endpoints {
-            self.release(attached, sandbox.declared);
+            self.release(attached);
         }
         if self.sandboxes.is_empty() {
             self.idle_since = Instant::now();
@@ -250,11 +287,11 @@ impl State {
     }
 
     /// Takes an endpoint back; one that the file declares stays in the model.
-    fn release(&mut self, attached: &Attached, declared: bool) {
+    pub(super) fn release(&mut self, attached: &Attached) {
         if let Some(port) = attached.port {
             self.runtime.remove_port(port);
         }
-        if !declared {
+        if !attached.declared {
             // A reload may have removed it before.
             let _ = self.model.apply(Edit::RemoveEndpoint(attached.assigned.id));
         }
@@ -288,21 +325,22 @@ impl State {
         }
     }
 
-    fn add_endpoint(
+    /// Makes an endpoint, or takes the one that the file made.
+    pub(super) fn add_endpoint(
         &mut self,
-        request: &AttachRequest,
-        name: &str,
+        newcomer: Newcomer<'_>,
         wanted: &EndpointRequest,
-        place: usize,
+        ifname: &str,
     ) -> Result<Attached, Rejected> {
         let network = self.model.resolve(&wanted.network)?;
         let (network, driver) = (network.id, network.driver);
-        let id = if request.declared {
+        let Newcomer { name, kind, declared, is_on_others } = newcomer;
+        let id = if declared {
             self.declared_endpoint(network, name)?
         } else {
-            self.new_endpoint(request.kind, name, wanted)?
+            self.new_endpoint(kind, name, wanted)?
         };
-        let ifname = wanted.ifname.clone().unwrap_or_else(|| format!("eth{place}"));
+        let ifname = wanted.ifname.clone().unwrap_or_else(|| ifname.to_owned());
         let network = self.model.network(network);
         let endpoint = self.model.endpoint(id);
         let (Some(network), Some(endpoint)) = (network, endpoint) else {
@@ -312,6 +350,7 @@ impl State {
             id,
             network: network.name.clone(),
             mac: endpoint.mac.unwrap_or_default().to_string(),
+            aliases: endpoint.aliases.clone(),
             addresses: endpoint.addresses.clone(),
             mtu: network.options.mtu,
             ifname: endpoint.ifname.clone().unwrap_or(ifname),
@@ -319,12 +358,14 @@ impl State {
             host: driver == Driver::Host,
         };
         let network = network.id;
-        if request.endpoints.len() > 1 && !assigned.port {
-            self.release(&Attached { assigned, network, port: None }, request.declared);
+        let has_port = assigned.port;
+        let attached = Attached { assigned, network, port: None, declared, joining: None };
+        if is_on_others && !has_port {
+            self.release(&attached);
             let message = format!("network {} cannot be combined with others", wanted.network);
             return Err(Rejected::new(400, message));
         }
-        Ok(Attached { assigned, network, port: None })
+        Ok(attached)
     }
 
     /// The endpoint that the file made for the sandbox that is coming now.

@@ -3,35 +3,22 @@
 //! A namespace gets a TAP, made with the rights of whoever attaches; so does the host's own stack; a
 //! virtual machine gets a stream socket. The process stays for as long as the endpoint shall, and
 //! the endpoint goes with it.
-//!
-//! A TAP that is made inside a namespace keeps the namespace alive. Where the caller may, the TAP is
-//! therefore made outside and moved in, so that `ip netns del` means what it says.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::inside::{self, FORWARDED, InsideError, message};
+use super::enter::{self, EnterError, Spaces};
+use super::inside::{self, FORWARDED};
 use super::link::Links;
 use super::session::{Event, RETRY, Session, SessionError};
-use super::{fdpass, remedy};
 use crate::api::client::Client;
 use crate::api::shapes::{Assigned, AttachRequest};
-use crate::sys::{self, process::Fork};
-
-/// The kernel puts a number for the `%d`; the name lasts until the TAP has moved.
-const PASSING_NAME: &str = "weft%d";
-
-/// What helps when a namespace is somebody else's.
-const RIGHTS: &str = "entering a namespace takes the rights of its owner; try sudo";
+use crate::sys;
 
 /// What an endpoint is made for.
 #[derive(Clone, Debug)]
@@ -53,15 +40,9 @@ pub enum AttachError {
     /// The appliance could not be had, or refused.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// The namespace could not be opened.
-    #[error("{} cannot be opened", .0.display())]
-    Open(PathBuf, #[source] io::Error),
-    /// There is no such process.
-    #[error("process {0} cannot be found")]
-    Process(u32, #[source] io::Error),
-    /// The namespace could not be entered.
-    #[error("the namespace {0} cannot be entered")]
-    Enter(String, #[source] io::Error),
+    /// The namespace could not be had, or no TAP in it.
+    #[error(transparent)]
+    Enter(#[from] EnterError),
     /// The TAP could not be made or set up; in the words of the step that failed.
     #[error("the endpoint cannot be set up: {0}")]
     SetUp(String),
@@ -81,15 +62,10 @@ impl AttachError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Session(SessionError::Refused(failure)) => failure.help.clone(),
-            Self::Open(..) => Some("`ip netns list` and `lsns -t net` list namespaces".to_owned()),
-            Self::Enter(..) => Some(RIGHTS.to_owned()),
-            Self::SetUp(text) if text.contains("/dev/net/tun") && text.contains("permitted") => {
-                Some("making a TAP in this namespace takes CAP_NET_ADMIN; try sudo".to_owned())
-            }
-            Self::SetUp(text) if text.contains("cannot be entered") => Some(RIGHTS.to_owned()),
-            Self::SetUp(text) => remedy::inside(text),
+            Self::Enter(error) => error.help(),
+            Self::SetUp(text) => enter::help(text),
             Self::Listen(..) => Some("remove it if nothing uses it any more".to_owned()),
-            Self::Session(_) | Self::Process(..) | Self::Gone(_) | Self::Keep(_) => None,
+            Self::Session(_) | Self::Gone(_) | Self::Keep(_) => None,
         }
     }
 }
@@ -105,7 +81,11 @@ pub fn attach(
     start: bool,
     ready: impl FnOnce(&str, &Assigned),
 ) -> Result<(), AttachError> {
-    let spaces = Spaces::open(target)?;
+    let spaces = match target {
+        Target::Netns(path) => Some(Spaces::at(path)?),
+        Target::Pid(pid) => Some(Spaces::of(*pid)?),
+        Target::Tap(_) | Target::Qemu(_) => None,
+    };
     let guests = match target {
         Target::Qemu(path) => Some(listen(path)?),
         Target::Netns(_) | Target::Pid(_) | Target::Tap(_) => None,
@@ -120,7 +100,7 @@ pub fn attach(
 fn serve(
     session: &mut Session,
     target: &Target,
-    spaces: Spaces,
+    spaces: Option<Spaces>,
     guests: Option<&Guests>,
     ready: impl FnOnce(&str, &Assigned),
 ) -> Result<(), AttachError> {
@@ -132,137 +112,20 @@ fn serve(
         return Err(AttachError::SetUp(text));
     }
     match target {
-        Target::Netns(_) | Target::Pid(_) => session.offer(0, tap_inside(&spaces, &endpoint)?)?,
+        Target::Netns(_) | Target::Pid(_) => {
+            if let Some(spaces) = &spaces {
+                session.offer(0, spaces.make_tap(&endpoint)?)?;
+            }
+        }
         Target::Tap(name) => session.offer(0, tap_here(name, &endpoint)?)?,
         Target::Qemu(_) => {}
     }
     // An open descriptor keeps a namespace alive that somebody wants to delete.
-    let owner = spaces.owner;
-    drop((spaces.user, spaces.net));
+    let owner = spaces.and_then(Spaces::close);
     let signals = sys::process::signals(&FORWARDED[..4])?;
     ready(session.name(), &endpoint);
     let guests = guests.map(|guests| &guests.listener);
     Keeper { session, endpoint, signals, owner, retry_at: None }.keep(guests)
-}
-
-/// The namespaces to enter, by descriptor.
-struct Spaces {
-    user: Option<File>,
-    net: Option<File>,
-    /// The process they were asked of.
-    owner: Option<OwnedFd>,
-    name: String,
-}
-
-impl Spaces {
-    fn open(target: &Target) -> Result<Self, AttachError> {
-        let open = |path: &Path| {
-            File::open(path).map_err(|error| AttachError::Open(path.to_owned(), error))
-        };
-        match target {
-            Target::Netns(path) => {
-                let name = path.display().to_string();
-                Ok(Self { user: None, net: Some(open(path)?), owner: None, name })
-            }
-            Target::Pid(pid) => {
-                let process = i32::try_from(*pid).ok().and_then(Pid::from_raw);
-                let owner = process
-                    .ok_or(rustix::io::Errno::SRCH)
-                    .and_then(|process| pidfd_open(process, PidfdFlags::empty()))
-                    .map_err(|errno| AttachError::Process(*pid, errno.into()))?;
-                let user = PathBuf::from(format!("/proc/{pid}/ns/user"));
-                let net = open(Path::new(&format!("/proc/{pid}/ns/net")))?;
-                let foreign = is_foreign(&user)?;
-                let user = if foreign { Some(open(&user)?) } else { None };
-                let name = format!("of process {pid}");
-                Ok(Self { user, net: Some(net), owner: Some(owner), name })
-            }
-            Target::Tap(_) | Target::Qemu(_) => {
-                Ok(Self { user: None, net: None, owner: None, name: String::new() })
-            }
-        }
-    }
-
-    fn enter(&self) -> Result<(), AttachError> {
-        let spaces =
-            [(&self.user, LinkNameSpaceType::User), (&self.net, LinkNameSpaceType::Network)];
-        for (space, kind) in spaces {
-            if let Some(space) = space {
-                move_into_link_name_space(space.as_fd(), Some(kind))
-                    .map_err(|errno| AttachError::Enter(self.name.clone(), errno.into()))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether the namespace at `path` is not the one this process is in.
-pub fn is_foreign(path: &Path) -> Result<bool, AttachError> {
-    let kind = path.file_name().unwrap_or_default();
-    let target = |path: &Path| {
-        std::fs::read_link(path).map_err(|error| AttachError::Open(path.to_owned(), error))
-    };
-    Ok(target(path)? != target(&Path::new("/proc/self/ns").join(kind))?)
-}
-
-/// Makes a TAP for a namespace: outside and moved in, or else inside.
-fn tap_inside(spaces: &Spaces, endpoint: &Assigned) -> Result<OwnedFd, AttachError> {
-    let outside = if spaces.user.is_none() { sys::tap::open(PASSING_NAME).ok() } else { None };
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(io::Error::from)?;
-    let namespace = spaces.net.as_ref().map(AsFd::as_fd);
-    if let (Some(tap), Some(namespace)) = (&outside, namespace) {
-        move_in(tap, namespace, &endpoint.ifname).map_err(|error| {
-            AttachError::SetUp(format!("moving the TAP {}: {error}", endpoint.ifname))
-        })?;
-    }
-    let child = match sys::process::fork_into(0)? {
-        Fork::Child => enter_and_set_up(spaces, endpoint, outside.is_some(), &theirs),
-        Fork::Parent(pid) => pid,
-    };
-    drop(theirs);
-    let mut octets = [0; 4096];
-    let mut descriptors = Vec::new();
-    let len = fdpass::receive(ours.as_fd(), &mut octets, &mut descriptors)?;
-    let _ = waitpid(Some(child), WaitOptions::empty());
-    match (octets[..len].first().copied(), descriptors.pop().or(outside)) {
-        (Some(message::TAP), Some(tap)) => Ok(tap),
-        (Some(message::ERROR), _) => {
-            Err(AttachError::SetUp(String::from_utf8_lossy(&octets[1..len]).into_owned()))
-        }
-        _ => Err(AttachError::SetUp("the helper process died".to_owned())),
-    }
-}
-
-fn move_in(tap: &OwnedFd, namespace: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    let identity = sys::tap::identify(tap.as_fd())?;
-    let mut links = Links::open()?;
-    let index = links.index(&identity.name)?;
-    links.hand_over(index, namespace, name)
-}
-
-/// In a process of its own: enters the namespace, makes the TAP unless it is there, sets it up.
-fn enter_and_set_up(spaces: &Spaces, endpoint: &Assigned, is_made: bool, control: &OwnedFd) -> ! {
-    let made = || -> Result<Option<OwnedFd>, String> {
-        spaces.enter().map_err(|error| crate::cli::chain(&error))?;
-        let mut links = Links::open().map_err(|error| error.to_string())?;
-        let text = |error: InsideError| error.to_string();
-        if is_made {
-            inside::configure(&mut links, &endpoint.ifname, endpoint).map(|()| None).map_err(text)
-        } else {
-            inside::make_tap(&mut links, endpoint).map(Some).map_err(text)
-        }
-    };
-    let sent = match made() {
-        Ok(tap) => fdpass::send(control.as_fd(), &[message::TAP], tap.as_ref().map(AsFd::as_fd)),
-        Err(text) => {
-            let mut octets = vec![message::ERROR];
-            octets.extend_from_slice(text.as_bytes());
-            fdpass::send(control.as_fd(), &octets, None)
-        }
-    };
-    sys::process::exit_now(i32::from(sent.is_err()))
 }
 
 /// Makes, or attaches to, a TAP in this process's namespace. Without the capability to set it up, as
@@ -344,6 +207,8 @@ impl Keeper<'_> {
                 match self.session.next_event() {
                     Event::Hosts(_) => {}
                     Event::Signal(_) => return Ok(()),
+                    // It was made for one network; the appliance knows, and asks for no more.
+                    Event::Connect(_) | Event::Disconnect(_) => {}
                     Event::PortGone(place) => {
                         self.session.withdraw(place);
                         guest_is_there = false;

@@ -20,8 +20,11 @@
 //!
 //! [`run`] is that, [`attach`] the same for a stack that exists, [`exec`] one more program in a
 //! sandbox. [`session`] is what they share: announcing, and coming back when the appliance was away.
+//! When the appliance puts a sandbox that runs on one more network, the supervisor makes the TAP
+//! from outside, as [`enter`] does for a stack that exists.
 
 pub mod attach;
+pub mod enter;
 pub mod exec;
 pub mod fdpass;
 pub mod identity;

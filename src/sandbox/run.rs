@@ -17,13 +17,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use super::enter::Spaces;
 use super::fdpass;
 use super::identity::{self, Caller};
 use super::inside::{self, FORWARDED, Plan, message};
 use super::remedy;
 use super::session::{Event, RETRY, Session, SessionError};
 use crate::api::client::Client;
-use crate::api::shapes::{Assigned, AttachRequest};
+use crate::api::shapes::{Assigned, AttachRequest, Failure};
+use crate::cnm::Id;
 use crate::sys::process::{self as system, Fork};
 
 /// The longest message from the inside.
@@ -301,7 +303,42 @@ impl Running {
             Event::Hosts(text) => self.rewrite_hosts(&text),
             Event::Signal(number) => self.signal(number),
             Event::PortGone(place) => self.session.withdraw(place),
+            Event::Connect(endpoint) => self.join(*endpoint),
+            Event::Disconnect(endpoint) => self.leave(endpoint),
             Event::Lost => self.retry_at = Some(Instant::now() + RETRY),
+        }
+    }
+
+    /// Makes the interface of one more network in the running sandbox.
+    fn join(&mut self, endpoint: Assigned) {
+        let id = endpoint.id;
+        let made = if endpoint.port {
+            let inside = self.inside.as_raw_nonzero().get().unsigned_abs();
+            Spaces::of(inside).and_then(|spaces| spaces.make_tap(&endpoint)).map(Some)
+        } else {
+            Ok(None)
+        };
+        let told = match made {
+            Ok(tap) => self.session.join(endpoint, tap),
+            Err(error) => {
+                let message = crate::cli::chain(&error);
+                self.session.refuse(id, Failure { message, help: error.help() })
+            }
+        };
+        self.expect(told);
+    }
+
+    /// Lets go of the interface of a network that the sandbox is no longer on.
+    fn leave(&mut self, endpoint: Id) {
+        let told = self.session.leave(endpoint);
+        self.expect(told);
+    }
+
+    /// Notices that the appliance was lost in the middle of a conversation.
+    fn expect(&mut self, told: Result<(), SessionError>) {
+        if let Err(error) = told {
+            tracing::debug!(%error, "the appliance did not hear of it");
+            self.retry_at = Some(Instant::now() + RETRY);
         }
     }
 

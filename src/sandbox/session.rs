@@ -53,6 +53,10 @@ pub enum Event {
     Hosts(String),
     /// The port of the endpoint at this place has gone.
     PortGone(usize),
+    /// The sandbox is on one more network; see [`Session::join`].
+    Connect(Box<Assigned>),
+    /// The endpoint is taken back; see [`Session::leave`].
+    Disconnect(Id),
     /// The program is to get this signal.
     Signal(i32),
     /// The appliance is gone.
@@ -157,6 +161,49 @@ impl Session {
         Ok(())
     }
 
+    /// Takes a further endpoint in, with the port that was made for it. When that fails the
+    /// appliance is as good as lost, and the endpoint with it.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub fn join(&mut self, endpoint: Assigned, port: Option<OwnedFd>) -> Result<(), SessionError> {
+        let place = self.endpoints.len();
+        let request = EndpointRequest { aliases: endpoint.aliases.clone(), ..Default::default() };
+        self.request.endpoints.push(remembered(&request, &endpoint));
+        self.endpoints.push(endpoint);
+        self.ports.push(None);
+        let Some(port) = port else { return Ok(()) };
+        self.offer(place, port).inspect_err(|_| {
+            self.forget(place);
+            self.lifeline = None;
+        })
+    }
+
+    /// Tells the appliance that there can be no interface for an endpoint.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub fn refuse(&mut self, endpoint: Id, failure: Failure) -> Result<(), SessionError> {
+        self.send(&FromSandbox::Unconnected { endpoint, failure }, None)
+    }
+
+    /// Lets go of an endpoint and its port, and tells the appliance.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub fn leave(&mut self, endpoint: Id) -> Result<(), SessionError> {
+        if let Some(place) = self.endpoints.iter().position(|own| own.id == endpoint) {
+            self.forget(place);
+        }
+        self.send(&FromSandbox::Disconnected { endpoint }, None)
+    }
+
+    fn forget(&mut self, place: usize) {
+        self.request.endpoints.remove(place);
+        self.endpoints.remove(place);
+        self.ports.remove(place);
+    }
+
     /// Lets go of a port that has gone.
     pub fn withdraw(&mut self, place: usize) {
         self.ports[place] = None;
@@ -193,6 +240,8 @@ impl Session {
             match message {
                 Ok(FromAppliance::Hosts(text)) => return Event::Hosts(text),
                 Ok(FromAppliance::Signal(number)) => return Event::Signal(number),
+                Ok(FromAppliance::Connect(endpoint)) => return Event::Connect(endpoint),
+                Ok(FromAppliance::Disconnect { endpoint }) => return Event::Disconnect(endpoint),
                 Ok(FromAppliance::PortGone { endpoint }) => {
                     if let Some(place) = self.endpoints.iter().position(|e| e.id == endpoint) {
                         return Event::PortGone(place);
@@ -226,6 +275,8 @@ impl Session {
             Err(ClientError::NotRunning(_)) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
+        // A network that only the former appliance put the sandbox on.
+        self.aside.retain(|message| !matches!(message, FromAppliance::Connect(_)));
         self.lifeline = Some(Lifeline::new(socket)?);
         let restored = self.restore();
         if restored.is_err() {
@@ -265,6 +316,8 @@ impl Session {
                 FromAppliance::Attached { .. } => {}
                 message @ (FromAppliance::Hosts(_)
                 | FromAppliance::PortGone { .. }
+                | FromAppliance::Connect(_)
+                | FromAppliance::Disconnect { .. }
                 | FromAppliance::Signal(_)) => self.aside.push_back(message),
             }
         }
@@ -289,9 +342,16 @@ impl Session {
                 }
                 FromAppliance::Refused(failure) => return Err(SessionError::Refused(failure)),
                 FromAppliance::Attached { .. } | FromAppliance::Assigned { .. } => {}
+                // It was taken back meanwhile, which is heard of again when this is done.
+                message @ FromAppliance::Disconnect { endpoint: gone } if gone == endpoint => {
+                    self.aside.push_back(message);
+                    return Ok(());
+                }
                 // Told once only: neighbours that came, a signal, meanwhile.
                 message @ (FromAppliance::Hosts(_)
                 | FromAppliance::PortGone { .. }
+                | FromAppliance::Connect(_)
+                | FromAppliance::Disconnect { .. }
                 | FromAppliance::Signal(_)) => self.aside.push_back(message),
             }
         }

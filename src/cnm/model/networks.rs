@@ -5,11 +5,11 @@ use weft_ipam::{Family, PoolError};
 
 use super::{MAX_NETWORKS, Model, Outcome};
 use crate::cnm::id::{Id, is_name};
+use crate::cnm::ipam::IpamDriver;
 use crate::cnm::network::{
     MAX_SUBNETS, Network, NetworkSpec, NetworkUpdate, Origin, Subnet, SubnetSpec,
 };
 use crate::cnm::options::MIN_MTU_IPV6;
-use crate::cnm::ipam::IpamDriver;
 use crate::cnm::refusal::Refusal;
 
 /// How many of the endpoints that keep a network in use are named.
@@ -64,7 +64,7 @@ impl Model {
         let by: Vec<String> =
             self.endpoints_of(id).take(MAX_NAMED).map(|endpoint| endpoint.name.clone()).collect();
         if !by.is_empty() {
-            return Err(Refusal::NetworkInUse { network: name, by });
+            return Err(Refusal::NetworkInUse { network: name, id, by });
         }
         let network = self.networks.remove(&id).expect("a resolved network is there");
         self.by_name.remove(&network.name);

@@ -1,0 +1,203 @@
+//! Sandboxes that run join further networks and leave them.
+//!
+//! The appliance leases the addresses and tells the life line; whoever holds the other end makes
+//! the interface and offers its port, as for the first networks. The request is answered when
+//! frames pass, or when it is known that they will not; then nothing is left of it.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::failure::Rejected;
+use super::sandboxes::{Attached, MAX_ENDPOINTS, Newcomer, Sandbox};
+use super::{Control, State};
+use crate::api::shapes::{EndpointRequest, Failure, FromAppliance, Kind};
+use crate::cnm::{Driver, Id};
+
+/// How long a sandbox may take to make an interface, or to let go of one.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Control {
+    /// Puts a sandbox on one more network; the new endpoint's id.
+    ///
+    /// # Errors
+    /// The rule that stands in the way, or what failed in the sandbox.
+    pub(crate) async fn join(&self, sandbox: Id, wanted: &EndpointRequest) -> Result<Id, Rejected> {
+        let (endpoint, joined) = self.begin_to_join(sandbox, wanted)?;
+        let outcome = match tokio::time::timeout(PATIENCE, joined).await {
+            Ok(Ok(Ok(()))) => Ok(endpoint),
+            Ok(Ok(Err(Failure { message, help }))) => {
+                let message = format!("the sandbox has not joined: {message}");
+                let rejected = Rejected::new(500, message);
+                Err(help.into_iter().fold(rejected, Rejected::help))
+            }
+            Ok(Err(_)) => Err(Rejected::new(409, "the sandbox has ended, or left again")),
+            Err(_) => {
+                // It may still come round; then it lets go again.
+                let _ = self.begin_to_leave(sandbox, endpoint);
+                Err(Rejected::new(500, "the sandbox does not answer"))
+            }
+        };
+        self.membership_changed();
+        outcome
+    }
+
+    /// Takes a sandbox off a network.
+    ///
+    /// # Errors
+    /// When it is not on it, or stays there for a reason.
+    pub(crate) async fn leave(&self, sandbox: Id, network: Id) -> Result<(), Rejected> {
+        let endpoint = self.state().endpoint_to_leave(sandbox, network)?;
+        let left = self.begin_to_leave(sandbox, endpoint);
+        self.membership_changed();
+        if let Some(left) = left
+            && let Err(_slow) = tokio::time::timeout(PATIENCE, left).await
+        {
+            tracing::warn!(sandbox = %sandbox.short(), "a sandbox is slow to let go of an interface");
+        }
+        Ok(())
+    }
+
+    /// Takes back what a sandbox could not make an interface for.
+    pub(crate) fn unconnected(&self, sandbox: Id, endpoint: Id, failure: Failure) {
+        if let Some(attached) = self.state().take_endpoint(sandbox, endpoint)
+            && let Some(joining) = attached.joining
+        {
+            // Whoever waited may have lost patience.
+            let _ = joining.send(Err(failure));
+        }
+    }
+
+    /// Notes that a sandbox has let go of an interface.
+    pub(crate) fn disconnected(&self, sandbox: Id, endpoint: Id) {
+        if let Some(sandbox) = self.state().sandboxes.get_mut(&sandbox)
+            && let Some(leaving) = sandbox.leaving.remove(&endpoint)
+        {
+            let _ = leaving.send(());
+        }
+    }
+
+    fn begin_to_join(
+        &self,
+        sandbox: Id,
+        wanted: &EndpointRequest,
+    ) -> Result<(Id, oneshot::Receiver<Result<(), Failure>>), Rejected> {
+        let state = &mut *self.state();
+        let driver = state.model.resolve(&wanted.network)?.driver;
+        let joining = state.sandboxes.get(&sandbox).ok_or_else(ended)?;
+        check(joining, driver)?;
+        if joining.endpoints.len() >= MAX_ENDPOINTS {
+            let message = format!("a sandbox can be on at most {MAX_ENDPOINTS} networks");
+            return Err(Rejected::new(400, message));
+        }
+        let (name, kind) = (joining.name.clone(), joining.kind);
+        let is_on_others = !joining.endpoints.is_empty();
+        let ifname = free_name(joining, wanted.ifname.as_deref())?;
+        let outbox = joining.outbox.clone();
+        let newcomer = Newcomer { name: &name, kind, declared: false, is_on_others };
+        let mut attached = state.add_endpoint(newcomer, wanted, &ifname)?;
+        let message = FromAppliance::Connect(Box::new(attached.assigned.clone()));
+        if outbox.try_send(message).is_err() {
+            state.release(&attached);
+            return Err(Rejected::new(503, format!("sandbox {name} does not listen")));
+        }
+        let (tell, told) = oneshot::channel();
+        let endpoint = attached.assigned.id;
+        if attached.assigned.port {
+            attached.joining = Some(tell);
+        } else {
+            // There is nothing to make; the receiver is right here.
+            let _ = tell.send(Ok(()));
+        }
+        if let Some(sandbox) = state.sandboxes.get_mut(&sandbox) {
+            sandbox.endpoints.push(attached);
+        }
+        Ok((endpoint, told))
+    }
+
+    /// Takes an endpoint back and has the sandbox let go of it, which the receiver hears of.
+    fn begin_to_leave(&self, sandbox: Id, endpoint: Id) -> Option<oneshot::Receiver<()>> {
+        let state = &mut *self.state();
+        state.take_endpoint(sandbox, endpoint)?;
+        let sandbox = state.sandboxes.get_mut(&sandbox)?;
+        sandbox.outbox.try_send(FromAppliance::Disconnect { endpoint }).ok()?;
+        let (tell, told) = oneshot::channel();
+        sandbox.leaving.insert(endpoint, tell);
+        Some(told)
+    }
+}
+
+impl State {
+    /// The endpoint by which a sandbox is on a network that it may leave.
+    fn endpoint_to_leave(&self, sandbox: Id, network: Id) -> Result<Id, Rejected> {
+        let sandbox = self.sandboxes.get(&sandbox).ok_or_else(ended)?;
+        let name = &sandbox.name;
+        let attached = sandbox.endpoints.iter().find(|attached| attached.network == network);
+        let Some(attached) = attached else {
+            let network = self.model.network(network).map_or_else(String::new, |n| n.name.clone());
+            let message = format!("container {name} is not connected to network {network}");
+            return Err(Rejected::new(403, message));
+        };
+        if attached.declared {
+            let message = format!("the endpoint {name} is declared by the file");
+            return Err(
+                Rejected::new(403, message).help("take it out of the file, then `weft reload`")
+            );
+        }
+        check(sandbox, if attached.assigned.host { Driver::Host } else { Driver::Bridge })?;
+        Ok(attached.assigned.id)
+    }
+
+    /// Takes one endpoint of a sandbox back.
+    fn take_endpoint(&mut self, sandbox: Id, endpoint: Id) -> Option<Attached> {
+        let sandbox = self.sandboxes.get_mut(&sandbox)?;
+        let place = sandbox.endpoints.iter().position(|own| own.assigned.id == endpoint)?;
+        let attached = sandbox.endpoints.remove(place);
+        self.release(&attached);
+        Some(attached)
+    }
+}
+
+/// Whether a sandbox can join, or leave, a network of this driver while it runs.
+fn check(sandbox: &Sandbox, driver: Driver) -> Result<(), Rejected> {
+    let name = &sandbox.name;
+    match sandbox.kind {
+        Kind::Run => {}
+        Kind::Netns | Kind::Tap | Kind::Qemu => {
+            let message = format!("{name} was attached to one network, and stays on it");
+            return Err(Rejected::new(400, message)
+                .help("`weft attach` attaches it to others; `weft stop` ends an attachment"));
+        }
+    }
+    if driver == Driver::Host {
+        let what =
+            "container cannot be disconnected from host network or connected to host network";
+        return Err(Rejected::new(400, what));
+    }
+    if sandbox.endpoints.iter().any(|own| own.assigned.host) {
+        let what = "container sharing network namespace with another container or host cannot be \
+                    connected to any other network";
+        return Err(Rejected::new(400, what));
+    }
+    Ok(())
+}
+
+/// The name of a new interface: the one asked for, or the first `ethN` that is free.
+fn free_name(sandbox: &Sandbox, wanted: Option<&str>) -> Result<String, Rejected> {
+    let is_taken = |name: &str| sandbox.endpoints.iter().any(|own| own.assigned.ifname == name);
+    match wanted {
+        Some(name) if is_taken(name) => {
+            let message = format!("sandbox {} has an interface {name} already", sandbox.name);
+            Err(Rejected::new(409, message).help("choose another name"))
+        }
+        Some(name) => Ok(name.to_owned()),
+        None => (0..)
+            .map(|number| format!("eth{number}"))
+            .find(|name| !is_taken(name))
+            .ok_or_else(|| Rejected::new(500, "no interface name is free")),
+    }
+}
+
+fn ended() -> Rejected {
+    Rejected::new(404, "the sandbox has ended")
+}
