@@ -57,7 +57,7 @@ pub(super) async fn info(State(control): State<Control>) -> Json<Value> {
     let status = control.status();
     let system = rustix::system::uname();
     let memory = rustix::system::sysinfo();
-    let octets = u64::try_from(memory.totalram).unwrap_or_default() * u64::from(memory.mem_unit);
+    let octets = memory.totalram * u64::from(memory.mem_unit);
     Json(json!({
         "ID": status.name,
         "Name": status.name,

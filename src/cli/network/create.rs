@@ -100,13 +100,9 @@ mod tests {
     fn read(line: &str) -> Result<CreateNetwork, Complaint> {
         let line = format!("weft network create {line}");
         let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
-        match arguments.command {
-            Command::Network(network) => match network.verb {
-                Verb::Create(create) => request(*create),
-                other => panic!("{other:?}"),
-            },
-            other => panic!("{other:?}"),
-        }
+        let Command::Network(network) = arguments.command else { panic!("{line}") };
+        let Verb::Create(create) = network.verb else { panic!("{line}") };
+        request(*create)
     }
 
     #[test]
