@@ -89,7 +89,7 @@ impl Control {
         }
         for network in state.model.networks() {
             if let Some(past) = state.runtime.past_totals(network.id) {
-                lines.extend(drop_lines(None, "(gone)", &network.name, past));
+                lines.extend(drop_lines(None, "(gone)", &network.name, &past));
             }
         }
         lines
