@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::support::gate::ClosedTun;
-use crate::support::{Program, Who, World, eventually};
+use crate::support::{Program, World, eventually};
 
 as_ordinary!(
     another_user_s_appliance_does_not_answer,
@@ -81,18 +81,24 @@ fn another_user_s_appliance_does_not_answer(world: &World) {
     ps().refused(1, &["cannot be opened", "denied"], "root");
 }
 
-#[test]
-fn a_closed_tun_device_is_explained() {
-    World::run_alone(Who::Ordinary, |world| {
-        let _up = world.up_with(BLUE);
-        let _closed = ClosedTun::hold();
-        let said = world.weft("run --network blue -- true");
-        said.refused(1, &["/dev/net/tun", "denied"], "sudo chmod 0666 /dev/net/tun");
-        let said = world.weft("run --detach --network blue -- true");
-        said.refused(1, &["/dev/net/tun", "denied"], "sudo chmod 0666 /dev/net/tun");
-        world.weft("run --network none -- true").ok();
-        assert_eq!(world.names(), [""; 0]);
-    });
+mod a_closed_tun_device_is_explained {
+    use crate::support::{Who, World};
+
+    #[test]
+    fn as_an_ordinary_user() {
+        World::run_alone(Who::Ordinary, super::a_closed_tun_device_is_explained);
+    }
+}
+
+fn a_closed_tun_device_is_explained(world: &World) {
+    let _up = world.up_with(BLUE);
+    let _closed = ClosedTun::hold();
+    let said = world.weft("run --network blue -- true");
+    said.refused(1, &["/dev/net/tun", "denied"], "sudo chmod 0666 /dev/net/tun");
+    let said = world.weft("run --detach --network blue -- true");
+    said.refused(1, &["/dev/net/tun", "denied"], "sudo chmod 0666 /dev/net/tun");
+    world.weft("run --network none -- true").ok();
+    assert_eq!(world.names(), [""; 0]);
 }
 
 fn a_system_without_user_namespaces_is_explained(world: &World) {

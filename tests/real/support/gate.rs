@@ -1,7 +1,7 @@
 //! Whether real tests may run here, and what they change on the machine while they do.
 //!
 //! Without root they are passed over, loudly; with `WEFT_TEST_REQUIRE` set that is a failure, so
-//! that CI never passes over anything. `WEFT_TEST_REAL=0` passes over them on purpose.
+//! that CI never passes over anything.
 
 use std::fs;
 use std::io::Write;
@@ -63,8 +63,7 @@ pub fn is_open() -> bool {
     static SAID: Once = Once::new();
     let Some(obstacle) = obstacle() else { return true };
     let required = std::env::var_os("WEFT_TEST_REQUIRE").is_some();
-    let on_purpose = std::env::var_os("WEFT_TEST_REAL").is_some_and(|value| value == "0");
-    assert!(!required || on_purpose, "real tests are required here, and {obstacle}");
+    assert!(!required, "real tests are required here, and {obstacle}");
     SAID.call_once(|| {
         // Not `eprintln!`, which is kept back when a test passes.
         let line = format!("\nREAL TESTS SKIPPED: {obstacle}. `scripts/test real` runs them.\n");
@@ -76,9 +75,6 @@ pub fn is_open() -> bool {
 fn obstacle() -> Option<&'static str> {
     static OBSTACLE: OnceLock<Option<String>> = OnceLock::new();
     let found = OBSTACLE.get_or_init(|| {
-        if std::env::var_os("WEFT_TEST_REAL").is_some_and(|value| value == "0") {
-            return Some("WEFT_TEST_REAL is 0".to_owned());
-        }
         if !rustix::process::geteuid().is_root() {
             return Some("they need root".to_owned());
         }
