@@ -149,6 +149,11 @@ impl Control {
         self.shared.membership.subscribe()
     }
 
+    /// Stops the data path, so that another appliance can take the ports over.
+    pub fn stop(&self) {
+        self.state().runtime.stop();
+    }
+
     /// Asks the appliance to end.
     pub fn end(&self) {
         self.shared.ending.notify_one();

@@ -314,14 +314,14 @@ impl Runtime {
         entries
     }
 
-    /// Ends the workers and waits for them.
-    pub fn shut_down(&mut self) {
+    /// Ends the workers and waits for them: from then on no frame is taken from any port. Ports are
+    /// closed later, when this is dropped.
+    pub fn stop(&mut self) {
         self.published.store(Arc::new(Picture::last()));
         for worker in &mut self.workers {
             worker.wake();
             worker.join();
         }
-        self.closer.finish();
     }
 
     fn free_number(&self) -> Option<PortId> {
@@ -354,7 +354,8 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.shut_down();
+        self.stop();
+        self.closer.finish();
     }
 }
 
