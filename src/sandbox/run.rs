@@ -1,7 +1,7 @@
 //! `weft run`: a program in a network stack of its own, from start to exit status.
 //!
 //! The process that the user started is the supervisor. It stays in the host's namespaces, forks
-//! the [inside](super::inside) into new ones, hands the TAPs to the appliance, and then waits: for
+//! the [inside] into new ones, hands the TAPs to the appliance, and then waits: for
 //! the program's end, for signals to pass on, for news from the appliance. Supervisor, inside and
 //! program share the terminal and its process group, so the keyboard's signals reach the program
 //! without anybody passing them on.
