@@ -192,6 +192,15 @@ fn exec_enters_the_sandbox_s_namespaces(world: &World) {
     assert_eq!(world.exec(&id, "hostname").ok(), "ann\n");
     let outside = std::fs::read_link("/proc/self/ns/net").unwrap();
     assert!(!inner.contains(outside.to_str().unwrap()));
+    // A sandbox that is being set up is waited for.
+    for n in 0..3 {
+        let early = world.start(&format!("run --name early{n} -- sleep infinity"));
+        eventually("it is listed", || {
+            world.names().iter().any(|name| name.starts_with("early")).then_some(())
+        });
+        world.exec(&format!("early{n}"), "true").ok();
+        drop(early);
+    }
     // What is started in a sandbox ends with it.
     let mut exec = world.start("exec ann -- sh -c 'echo in; exec sleep infinity'");
     exec.wait_for("in");
