@@ -98,6 +98,12 @@ impl World {
     /// `weft show ports`.
     #[track_caller]
     pub fn ports(&self) -> Vec<PortLine> {
+        self.all_ports().into_iter().filter(|line| line.port.is_some()).collect()
+    }
+
+    /// The same with the sums of ports that have gone.
+    #[track_caller]
+    pub fn all_ports(&self) -> Vec<PortLine> {
         self.json("show ports")
     }
 
