@@ -88,6 +88,9 @@ pub fn run(
             control.wind_down(true).await;
         }
         server.abort();
+        control.stop();
+        // The next appliance may start now. Closing this one's ports can take the kernel seconds.
+        drop(place);
         Ok(())
     })
 }

@@ -237,8 +237,8 @@ pub struct SandboxLine {
 /// One line of `weft show ports`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PortLine {
-    /// The number on the switch.
-    pub port: u16,
+    /// The number on the switch; none for the sum of a network's ports that have gone.
+    pub port: Option<u16>,
     /// The network's name.
     pub network: String,
     /// The sandbox's name.
@@ -246,7 +246,7 @@ pub struct PortLine {
     /// The endpoint's MAC.
     pub mac: String,
     /// The worker that reads it.
-    pub worker: usize,
+    pub worker: Option<usize>,
     /// Frames and octets in.
     pub received: u64,
     /// See `received`.

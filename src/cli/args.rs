@@ -8,6 +8,9 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use super::network::args::Network;
 
+/// How a network is named together with what is wanted there.
+const NETWORK_GRAMMAR: &str = "NET[,ip=ADDR][,ip6=ADDR][,mac=MAC][,alias=NAME][,ifname=NAME]";
+
 /// Networks between programs, containers and virtual machines, in one process, without root.
 #[derive(Debug, Parser)]
 #[command(name = "weft", version, max_term_width = 100, subcommand_required = true)]
@@ -61,8 +64,8 @@ pub enum Command {
 /// `weft run`
 #[derive(Debug, Args)]
 pub struct Run {
-    /// A network to be on, and how: NET[,ip=ADDR][,ip6=ADDR][,mac=MAC][,alias=NAME][,ifname=NAME]
-    #[arg(long = "network", visible_alias = "net", value_name = "NET[,…]")]
+    /// A network to be on, and how.
+    #[arg(long = "network", visible_alias = "net", value_name = "NET[,…]", help = format!("A network to be on: {NETWORK_GRAMMAR}"))]
     pub networks: Vec<String>,
     /// The sandbox's name; neighbours find it by this name
     #[arg(long)]
@@ -85,8 +88,8 @@ pub struct Run {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("target").required(true).args(["netns", "pid", "tap", "qemu"])))]
 pub struct Attach {
-    /// The network, and how: NET[,ip=ADDR][,ip6=ADDR][,mac=MAC][,alias=NAME][,ifname=NAME]
-    #[arg(long, visible_alias = "net", value_name = "NET[,…]", default_value = "bridge")]
+    /// The network, and how.
+    #[arg(long, visible_alias = "net", value_name = "NET[,…]", default_value = "bridge", help = format!("The network: {NETWORK_GRAMMAR}"))]
     pub network: String,
     /// A network namespace, by path or by the name `ip netns` gave it
     #[arg(long, value_name = "PATH")]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use super::args::{Attach, Exec, Run};
 use super::{Complaint, say};
@@ -15,6 +16,10 @@ use crate::sandbox::{attach, exec, run};
 
 /// Where `ip netns add` puts namespaces.
 const NAMED_NAMESPACES: &str = "/run/netns";
+/// How long a sandbox may take to be set up, for somebody who wants to enter it.
+const SET_UP: Duration = Duration::from_secs(5);
+/// How often it is looked whether it is.
+const LOOK: Duration = Duration::from_millis(10);
 
 pub(super) fn run(run: Run, client: Client) -> Result<ExitCode, Complaint> {
     let ready = prepare(run.detach, run.declared)?;
@@ -94,8 +99,7 @@ pub(super) fn attach(arguments: Attach, client: &Client) -> Result<ExitCode, Com
 }
 
 pub(super) fn exec(arguments: &Exec, client: &Client) -> Result<ExitCode, Complaint> {
-    let line: SandboxLine =
-        client.get(&format!("/weft/v1/sandboxes/{}", escaped(&arguments.name)))?;
+    let line = set_up(&arguments.name, client)?;
     let Some(pid) = line.pid else {
         let text = format!("{} runs no programs of weft's", line.name);
         let help = match line.kind {
@@ -106,6 +110,19 @@ pub(super) fn exec(arguments: &Exec, client: &Client) -> Result<ExitCode, Compla
     };
     let code = exec::exec(pid, &arguments.command).map_err(|error| Complaint::new(&error))?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+/// A sandbox, once it is set up where it is being set up at this moment.
+fn set_up(name: &str, client: &Client) -> Result<SandboxLine, Complaint> {
+    let patience = Instant::now() + SET_UP;
+    loop {
+        let line: SandboxLine = client.get(&format!("/weft/v1/sandboxes/{}", escaped(name)))?;
+        let comes = line.kind == Kind::Run && line.pid.is_none();
+        if !comes || Instant::now() >= patience {
+            return Ok(line);
+        }
+        std::thread::sleep(LOOK);
+    }
 }
 
 /// What one `--network` says.

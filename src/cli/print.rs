@@ -108,10 +108,10 @@ fn ports(lines: &[PortLine]) -> String {
         ],
         lines.iter().map(|line| {
             vec![
-                line.port.to_string(),
+                line.port.map_or("-".to_owned(), |port| port.to_string()),
                 line.network.clone(),
                 line.sandbox.clone(),
-                line.worker.to_string(),
+                line.worker.map_or("-".to_owned(), |worker| worker.to_string()),
                 line.received.to_string(),
                 line.received_octets.to_string(),
                 line.forwarded.to_string(),

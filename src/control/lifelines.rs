@@ -20,9 +20,13 @@ use crate::cnm::Id;
 
 /// Messages that may wait for a sandbox.
 const OUTBOX: usize = 16;
-/// How long names are gathered before neighbours are told: two hundred sandboxes that start
-/// together cost each of them a handful of messages, not two hundred.
+/// How long names are gathered before neighbours are told: sandboxes that start together cost each
+/// of them a handful of messages, not one for each of the others.
 const GATHER: Duration = Duration::from_millis(20);
+/// For each so many sandboxes it is longer by as much again, as there are more to tell.
+const CROWD: usize = 50;
+/// But never longer than this.
+const GATHER_MOST: Duration = Duration::from_secs(1);
 /// How long a sandbox may take to say who it is.
 const INTRODUCTION: Duration = Duration::from_secs(10);
 
@@ -63,6 +67,11 @@ impl Drop for Dismissal {
     }
 }
 
+fn gather(sandboxes: usize) -> Duration {
+    let crowds = u32::try_from(sandboxes / CROWD).unwrap_or(u32::MAX);
+    GATHER.saturating_mul(crowds.saturating_add(1)).min(GATHER_MOST)
+}
+
 struct Line {
     socket: UnixStream,
     inbox: Inbox,
@@ -95,7 +104,7 @@ impl Line {
         let mut membership = control.membership();
         membership.mark_unchanged();
         let mut hosts = control.hosts(sandbox);
-        self.send(&FromAppliance::Hosts(hosts.clone())).await?;
+        self.send(&FromAppliance::Hosts(hosts.to_string())).await?;
         control.membership_changed();
         loop {
             tokio::select! {
@@ -112,12 +121,12 @@ impl Line {
                     if changed.is_err() {
                         return Ok(());
                     }
-                    tokio::time::sleep(GATHER).await;
+                    tokio::time::sleep(gather(control.sandbox_count())).await;
                     membership.mark_unchanged();
                     let current = control.hosts(sandbox);
                     if current != hosts {
                         hosts = current;
-                        self.send(&FromAppliance::Hosts(hosts.clone())).await?;
+                        self.send(&FromAppliance::Hosts(hosts.to_string())).await?;
                     }
                 }
             }

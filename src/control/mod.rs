@@ -70,6 +70,10 @@ pub(crate) struct State {
     pub(crate) sandboxes: BTreeMap<Id, Sandbox>,
     pub(crate) declared: Declared,
     pub(crate) managed: BTreeMap<String, Managed>,
+    /// Texts of hosts files by the networks they are for, until a name or address changes.
+    pub(crate) hosts: BTreeMap<Vec<Id>, Arc<str>>,
+    /// Whether the appliance is about to end: then nobody needs to know who else has gone.
+    pub(crate) ending: bool,
     /// When the last sandbox went, or the appliance started.
     pub(crate) idle_since: Instant,
 }
@@ -101,6 +105,8 @@ impl Control {
             sandboxes: BTreeMap::new(),
             declared: Declared::default(),
             managed: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            ending: false,
             idle_since: Instant::now(),
         };
         let shared = Shared {
@@ -131,12 +137,23 @@ impl Control {
 
     /// Tells the life lines that names or addresses changed.
     pub(crate) fn membership_changed(&self) {
+        let mut state = self.state();
+        state.hosts.clear();
+        if state.ending {
+            return;
+        }
+        drop(state);
         self.shared.membership.send_modify(|generation| *generation += 1);
     }
 
     /// Follows changes of names and addresses.
     pub(crate) fn membership(&self) -> watch::Receiver<u64> {
         self.shared.membership.subscribe()
+    }
+
+    /// Stops the data path, so that another appliance can take the ports over.
+    pub fn stop(&self) {
+        self.state().runtime.stop();
     }
 
     /// Asks the appliance to end.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -216,7 +217,11 @@ impl Control {
     /// Ends what the file declares and, unless `keep`, every other sandbox too; what still runs
     /// after a while is killed.
     pub(crate) async fn wind_down(&self, keep: bool) -> Ended {
-        let managed = std::mem::take(&mut self.state().managed);
+        let managed = {
+            let mut state = self.state();
+            state.ending = true;
+            std::mem::take(&mut state.managed)
+        };
         let mut ended = Ended::default();
         for sandbox in self.state().sandboxes.values() {
             if keep && !sandbox.declared {
@@ -257,10 +262,16 @@ impl Control {
         false
     }
 
-    /// The text of a sandbox's hosts file.
-    pub(crate) fn hosts(&self, sandbox: Id) -> String {
-        let state = self.state();
-        let Some(sandbox) = state.sandboxes.get(&sandbox) else { return String::new() };
+    /// The text of a sandbox's hosts file. Sandboxes on the same networks have the same text, so it
+    /// is made once for all of them.
+    pub(crate) fn hosts(&self, sandbox: Id) -> Arc<str> {
+        let state = &mut *self.state();
+        let Some(sandbox) = state.sandboxes.get(&sandbox) else { return Arc::default() };
+        let mut networks: Vec<Id> = sandbox.endpoints.iter().map(|a| a.network).collect();
+        networks.sort_unstable();
+        if let Some(text) = state.hosts.get(&networks) {
+            return Arc::clone(text);
+        }
         let endpoints: Vec<Id> = sandbox.endpoints.iter().map(|a| a.assigned.id).collect();
         let mut text = String::from(
             "# Written by weft: this sandbox and its neighbours.\n\
@@ -269,7 +280,14 @@ impl Control {
         for (address, names) in state.model.hosts_for(&endpoints) {
             text.push_str(&format!("{address}\t{}\n", names.join(" ")));
         }
+        let text: Arc<str> = text.into();
+        state.hosts.insert(networks, Arc::clone(&text));
         text
+    }
+
+    /// How many sandboxes there are.
+    pub(crate) fn sandbox_count(&self) -> usize {
+        self.state().sandboxes.len()
     }
 }
 

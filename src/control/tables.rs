@@ -8,6 +8,9 @@ use crate::port::counters::Totals;
 use crate::runtime::counted;
 use weft_switch::{DropReason, PortId, Stage};
 
+/// What stands for the sandboxes whose ports have gone.
+const GONE: &str = "(gone)";
+
 impl Control {
     /// The appliance at a glance.
     pub(crate) fn status(&self) -> Status {
@@ -50,10 +53,19 @@ impl Control {
             .attached()
             .filter_map(|(sandbox, attached)| {
                 let (totals, worker) = state.runtime.port_totals(attached.port?)?;
-                Some(port_line(sandbox, attached, attached.port?, &totals, worker))
+                let mut line = port_line(&attached.assigned.network, &sandbox.name, &totals);
+                line.port = attached.port.map(PortId::get);
+                line.mac.clone_from(&attached.assigned.mac);
+                line.worker = Some(worker);
+                Some(line)
             })
             .collect();
         lines.sort_by_key(|line| line.port);
+        for network in state.model.networks() {
+            let past = state.runtime.past_totals(network.id);
+            let past = past.filter(|past| *past != Totals::default());
+            lines.extend(past.map(|past| port_line(&network.name, GONE, &past)));
+        }
         lines
     }
 
@@ -89,7 +101,7 @@ impl Control {
         }
         for network in state.model.networks() {
             if let Some(past) = state.runtime.past_totals(network.id) {
-                lines.extend(drop_lines(None, "(gone)", &network.name, past));
+                lines.extend(drop_lines(None, GONE, &network.name, &past));
             }
         }
         lines
@@ -132,19 +144,13 @@ fn sandbox_line(sandbox: &Sandbox) -> SandboxLine {
     }
 }
 
-fn port_line(
-    sandbox: &Sandbox,
-    attached: &Attached,
-    port: PortId,
-    totals: &Totals,
-    worker: usize,
-) -> PortLine {
+fn port_line(network: &str, sandbox: &str, totals: &Totals) -> PortLine {
     PortLine {
-        port: port.get(),
-        network: attached.assigned.network.clone(),
-        sandbox: sandbox.name.clone(),
-        mac: attached.assigned.mac.clone(),
-        worker,
+        port: None,
+        network: network.to_owned(),
+        sandbox: sandbox.to_owned(),
+        mac: String::new(),
+        worker: None,
         received: totals.received,
         received_octets: totals.received_octets,
         forwarded: totals.forwarded,

@@ -2,11 +2,12 @@
 //!
 //! [`Runtime`] is the only code that turns a wish about ports into system calls. Each of its changes
 //! builds a new [`Picture`] and publishes it; the [workers](worker) adopt it. A port that was
-//! removed is let go by the last worker that adopts a picture without it, and only then is its
-//! number free again: a late frame can at worst be dropped, never reach a stranger.
+//! removed is [closed](closer) when no worker holds it any more, and only then is its number free
+//! again: a late frame can at worst be dropped, never reach a stranger.
 
 pub mod balance;
 pub mod clock;
+pub mod closer;
 pub mod decide;
 pub mod picture;
 pub mod worker;
@@ -14,7 +15,7 @@ pub mod worker;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use weft_frame::MacAddr;
@@ -29,6 +30,7 @@ use crate::port::counters::Totals;
 use crate::port::{Port, PortError};
 use balance::{Burden, Watch};
 use clock::Clock;
+use closer::{Closer, Past};
 use picture::{Picture, Published};
 use worker::Handle;
 
@@ -90,6 +92,7 @@ pub struct Runtime {
     last_number: u16,
     generation: u64,
     watch: Watch,
+    closer: Closer,
     seed: u64,
 }
 
@@ -101,7 +104,7 @@ struct SwitchState {
     mtu: u16,
     ageing: usize,
     /// What was counted at ports of this network that have gone since.
-    past: Totals,
+    past: Past,
 }
 
 #[derive(Debug)]
@@ -137,6 +140,7 @@ impl Runtime {
             last_number: 0,
             generation: 0,
             watch: Watch::default(),
+            closer: Closer::start()?,
             seed,
         })
     }
@@ -163,7 +167,7 @@ impl Runtime {
             options: options.live,
             mtu: options.mtu,
             ageing: 0,
-            past: Totals::default(),
+            past: Past::default(),
         };
         self.switches.insert(network, switch);
         self.publish();
@@ -219,9 +223,8 @@ impl Runtime {
         self.publish();
         let Some(switch) = self.switches.get_mut(&state.network) else { return };
         switch.fdb.forget(id);
-        let past = std::mem::take(&mut switch.past);
-        switch.past = [past, state.port.totals()].into_iter().sum();
-        self.retired.insert(id, (Arc::downgrade(&state.port), Arc::clone(&switch.fdb)));
+        let closing = self.closer.close(state.port, Arc::clone(&switch.past));
+        self.retired.insert(id, (closing, Arc::clone(&switch.fdb)));
     }
 
     /// Does what has to be done from time to time: ages the FDBs, frees the numbers of ports that
@@ -296,8 +299,9 @@ impl Runtime {
     }
 
     /// What was counted at ports of a network that have gone since.
-    pub fn past_totals(&self, network: Id) -> Option<&Totals> {
-        self.switches.get(&network).map(|switch| &switch.past)
+    pub fn past_totals(&self, network: Id) -> Option<Totals> {
+        let past = &self.switches.get(&network)?.past;
+        Some(past.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// A network's FDB: each entry with its age in seconds.
@@ -310,8 +314,9 @@ impl Runtime {
         entries
     }
 
-    /// Ends the workers and waits for them.
-    pub fn shut_down(&mut self) {
+    /// Ends the workers and waits for them: from then on no frame is taken from any port. Ports are
+    /// closed later, when this is dropped.
+    pub fn stop(&mut self) {
         self.published.store(Arc::new(Picture::last()));
         for worker in &mut self.workers {
             worker.wake();
@@ -349,7 +354,8 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.shut_down();
+        self.stop();
+        self.closer.finish();
     }
 }
 

@@ -1,7 +1,7 @@
 //! A TAP in a stack that exists: entered, made, handed out.
 //!
 //! A child process enters the namespaces, makes the TAP there, sets it up, and passes its
-//! descriptor back; the caller stays where it is.
+//! descriptor back; the caller stays where it is. Interfaces are removed in the same way.
 //!
 //! A TAP that is made inside a namespace keeps the namespace alive. Where the caller may, the TAP is
 //! therefore made outside and moved in, so that `ip netns del` means what it says.
@@ -118,17 +118,48 @@ impl Spaces {
     /// # Errors
     /// See [`EnterError`].
     pub fn make_tap(&self, endpoint: &Assigned) -> Result<OwnedFd, EnterError> {
+        let name = &endpoint.ifname;
         let outside = if self.user.is_none() { sys::tap::open(PASSING_NAME).ok() } else { None };
+        if let Some(tap) = &outside {
+            move_in(tap, self.net.as_fd(), name)
+                .map_err(|error| EnterError::SetUp(format!("moving the TAP {name}: {error}")))?;
+        }
+        let made = self.work(|links| {
+            if outside.is_some() {
+                inside::configure(links, name, endpoint).map(|()| None)
+            } else {
+                inside::make_tap(links, endpoint).map(Some)
+            }
+        })?;
+        let nothing = || EnterError::SetUp(format!("no TAP {name} was handed out"));
+        made.or(outside).ok_or_else(nothing)
+    }
+
+    /// Removes an interface, at once, whoever else holds it open.
+    ///
+    /// # Errors
+    /// See [`EnterError`].
+    pub fn remove(&self, name: &str) -> Result<(), EnterError> {
+        self.work(|links| inside::remove(links, name).map(|()| None)).map(drop)
+    }
+
+    /// Has `work` done in the namespaces, by a process of its own; the descriptor that it made.
+    fn work(
+        &self,
+        work: impl FnOnce(&mut Links) -> Result<Option<OwnedFd>, InsideError>,
+    ) -> Result<Option<OwnedFd>, EnterError> {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(io::Error::from)?;
-        if let Some(tap) = &outside {
-            move_in(tap, self.net.as_fd(), &endpoint.ifname).map_err(|error| {
-                EnterError::SetUp(format!("moving the TAP {}: {error}", endpoint.ifname))
-            })?;
-        }
         let child = match sys::process::fork_into(0)? {
-            Fork::Child => self.enter_and_set_up(endpoint, outside.is_some(), &theirs),
+            Fork::Child => {
+                let worked = self
+                    .enter()
+                    .map_err(|error| crate::cli::chain(&error))
+                    .and_then(|()| Links::open().map_err(|error| error.to_string()))
+                    .and_then(|mut links| work(&mut links).map_err(|error| error.to_string()));
+                report(worked, &theirs)
+            }
             Fork::Parent(pid) => pid,
         };
         drop(theirs);
@@ -136,39 +167,13 @@ impl Spaces {
         let mut descriptors = Vec::new();
         let len = fdpass::receive(ours.as_fd(), &mut octets, &mut descriptors)?;
         let _ = waitpid(Some(child), WaitOptions::empty());
-        match (octets[..len].first().copied(), descriptors.pop().or(outside)) {
-            (Some(message::TAP), Some(tap)) => Ok(tap),
-            (Some(message::ERROR), _) => {
-                Err(EnterError::SetUp(String::from_utf8_lossy(&octets[1..len]).into_owned()))
+        match octets[..len].split_first() {
+            Some((&message::TAP, _)) => Ok(descriptors.pop()),
+            Some((&message::ERROR, text)) => {
+                Err(EnterError::SetUp(String::from_utf8_lossy(text).into_owned()))
             }
             _ => Err(EnterError::SetUp("the helper process died".to_owned())),
         }
-    }
-
-    /// In a process of its own: enters the namespace, makes the TAP unless it is there, sets it up.
-    fn enter_and_set_up(&self, endpoint: &Assigned, is_made: bool, control: &OwnedFd) -> ! {
-        let made = || -> Result<Option<OwnedFd>, String> {
-            self.enter().map_err(|error| crate::cli::chain(&error))?;
-            let mut links = Links::open().map_err(|error| error.to_string())?;
-            let text = |error: InsideError| error.to_string();
-            if is_made {
-                let configured = inside::configure(&mut links, &endpoint.ifname, endpoint);
-                configured.map(|()| None).map_err(text)
-            } else {
-                inside::make_tap(&mut links, endpoint).map(Some).map_err(text)
-            }
-        };
-        let sent = match made() {
-            Ok(tap) => {
-                fdpass::send(control.as_fd(), &[message::TAP], tap.as_ref().map(AsFd::as_fd))
-            }
-            Err(text) => {
-                let mut octets = vec![message::ERROR];
-                octets.extend_from_slice(text.as_bytes());
-                fdpass::send(control.as_fd(), &octets, None)
-            }
-        };
-        sys::process::exit_now(i32::from(sent.is_err()))
     }
 
     fn enter(&self) -> Result<(), EnterError> {
@@ -179,6 +184,18 @@ impl Spaces {
         }
         Ok(())
     }
+}
+
+/// Tells the parent how it went, and ends.
+fn report(worked: Result<Option<OwnedFd>, String>, control: &OwnedFd) -> ! {
+    let sent = match worked {
+        Ok(made) => fdpass::send(control.as_fd(), &[message::TAP], made.as_ref().map(AsFd::as_fd)),
+        Err(text) => {
+            let octets = [&[message::ERROR], text.as_bytes()].concat();
+            fdpass::send(control.as_fd(), &octets, None)
+        }
+    };
+    sys::process::exit_now(i32::from(sent.is_err()))
 }
 
 fn open(path: &Path) -> Result<File, EnterError> {

@@ -182,6 +182,17 @@ pub fn configure(links: &mut Links, name: &str, interface: &Assigned) -> Result<
     step("bringing up", links.up(index))
 }
 
+/// Removes the interface `name` of this thread's namespace; one that is not there is removed.
+///
+/// # Errors
+/// What the kernel has against it.
+pub fn remove(links: &mut Links, name: &str) -> Result<(), InsideError> {
+    match links.index(name).and_then(|index| links.remove(index)) {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+        removed => removed.map_err(|error| during(&format!("removing {name}"), error)),
+    }
+}
+
 /// Lets a sandbox's programs bind any port and ping: the stack is theirs alone.
 ///
 /// Where the kernel does not let us, programs are told by their own errors.

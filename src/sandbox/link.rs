@@ -94,6 +94,16 @@ impl Links {
         self.request(RouteNetlinkMessage::SetLink(message), 0)
     }
 
+    /// Removes an interface.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for one that cannot be removed, such as `lo`.
+    pub fn remove(&mut self, index: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        self.request(RouteNetlinkMessage::DelLink(message), 0)
+    }
+
     /// Gives an interface an address and the route to its subnet. Duplicate address detection is
     /// off: the appliance leases each address once.
     ///

@@ -1,7 +1,7 @@
 //! `weft run`: a program in a network stack of its own, from start to exit status.
 //!
 //! The process that the user started is the supervisor. It stays in the host's namespaces, forks
-//! the [inside](super::inside) into new ones, hands the TAPs to the appliance, and then waits: for
+//! the [inside] into new ones, hands the TAPs to the appliance, and then waits: for
 //! the program's end, for signals to pass on, for news from the appliance. Supervisor, inside and
 //! program share the terminal and its process group, so the keyboard's signals reach the program
 //! without anybody passing them on.
@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use super::enter::Spaces;
+use super::enter::{EnterError, Spaces};
 use super::fdpass;
 use super::identity::{self, Caller};
 use super::inside::{self, FORWARDED, Plan, message};
@@ -313,8 +313,7 @@ impl Running {
     fn join(&mut self, endpoint: Assigned) {
         let id = endpoint.id;
         let made = if endpoint.port {
-            let inside = self.inside.as_raw_nonzero().get().unsigned_abs();
-            Spaces::of(inside).and_then(|spaces| spaces.make_tap(&endpoint)).map(Some)
+            self.spaces().and_then(|spaces| spaces.make_tap(&endpoint)).map(Some)
         } else {
             Ok(None)
         };
@@ -328,10 +327,22 @@ impl Running {
         self.expect(told);
     }
 
-    /// Lets go of the interface of a network that the sandbox is no longer on.
+    /// Removes the interface of a network that the sandbox is no longer on. It would go by itself
+    /// when the appliance lets go of it too, but the next one may want its name before.
     fn leave(&mut self, endpoint: Id) {
+        let leaving = self.session.endpoints().iter().find(|own| own.id == endpoint && own.port);
+        if let Some(leaving) = leaving {
+            let removed = self.spaces().and_then(|spaces| spaces.remove(&leaving.ifname));
+            if let Err(error) = removed {
+                tracing::warn!(%error, interface = leaving.ifname, "cannot be removed");
+            }
+        }
         let told = self.session.leave(endpoint);
         self.expect(told);
+    }
+
+    fn spaces(&self) -> Result<Spaces, EnterError> {
+        Spaces::of(self.inside.as_raw_nonzero().get().unsigned_abs())
     }
 
     /// Notices that the appliance was lost in the middle of a conversation.

@@ -22,7 +22,7 @@ pub enum Stage {
 pub enum DropReason {
     /// Shorter than an Ethernet header and the tags it announces.
     Runt,
-    /// Longer than the port's MTU allows, and no superframe that could be segmented.
+    /// Longer than an IP packet of 65 535 octets behind two VLAN tags, which no port takes.
     Giant,
     /// The virtio-net header contradicts the frame: offsets beyond its end, an unknown kind.
     BadOffload,
@@ -120,7 +120,9 @@ impl DropReason {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Runt => "The frame is shorter than an Ethernet header.",
-            Self::Giant => "The frame is longer than the MTU of the port it came from.",
+            Self::Giant => {
+                "The frame is longer than the largest IP packet in Ethernet, which no port takes."
+            }
             Self::BadOffload => "The frame's offload header does not fit the frame.",
             Self::Detached => "The port it came from is attached to no network.",
             Self::BadSource => "The source address is a group address or all zero.",

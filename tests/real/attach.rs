@@ -1,6 +1,6 @@
 //! Stacks that exist already: namespaces, processes, TAPs.
 
-use crate::support::{World, eventually};
+use crate::support::{Program, World, eventually};
 
 as_root!(
     a_namespace_is_attached_by_name_and_by_path,
@@ -10,6 +10,7 @@ as_root!(
     a_deleted_namespace_ends_its_attach,
     attached_namespaces_survive_a_killed_appliance,
 );
+as_ordinary!(a_user_attaches_a_tap_that_an_administrator_made);
 as_both!(a_user_attaches_what_is_the_user_s_own);
 
 const BLUE: &str = "
@@ -153,7 +154,7 @@ fn a_user_attaches_what_is_the_user_s_own(world: &World) {
         "-c",
         "echo up; exec sleep infinity",
     ]);
-    let mut inside = crate::support::Program::start(command);
+    let mut inside = Program::start(command);
     inside.wait_for("up");
     let line = format!("attach --network blue,ip=10.232.0.18 --name own --pid {}", inside.pid());
     let mut attach = world.start(&line);
@@ -163,4 +164,33 @@ fn a_user_attaches_what_is_the_user_s_own(world: &World) {
     inside.signal(rustix::process::Signal::KILL);
     drop(attach);
     world.wait_until_gone("own");
+}
+
+fn a_user_attaches_a_tap_that_an_administrator_made(world: &World) {
+    let _up = world.up_with(BLUE);
+    let tap = world.ifname();
+    let administrator = |line: &str| {
+        let mut words = line.split_whitespace();
+        let mut command = std::process::Command::new(words.next().unwrap());
+        command.args(words).env("WEFT_SOCKET", world.socket());
+        Program::start(command).end().ok()
+    };
+    let user = world.ids().0;
+    administrator(&format!("ip tuntap add dev {tap} mode tap user {user} vnet_hdr"));
+    let line = format!("attach --network blue,ip=10.232.0.19,mac=02:00:00:00:00:19 --tap {tap}");
+    let mut attach = world.start(&line);
+    attach.wait_for("10.232.0.19/24 on network blue");
+    // It says what is left to do, in words that can be pasted.
+    let said = attach.err();
+    let (_, commands) = said.split_once("as root: ").unwrap_or_else(|| panic!("{said}"));
+    for command in commands.trim().split("; ") {
+        administrator(command);
+    }
+    let _ann = world.sandbox("ann", "--network blue");
+    eventually("ann reaches it", || {
+        (world.exec("ann", "ping -c 1 -W 1 10.232.0.19").code == 0).then_some(())
+    });
+    drop(attach);
+    // What the administrator made is the administrator's to remove.
+    administrator(&format!("ip link del {tap}"));
 }

@@ -36,7 +36,7 @@ fn balanced(world: &World) -> Vec<PortLine> {
     };
     let mut last = Vec::new();
     eventually("the counters rest and balance", || {
-        let ports = world.ports();
+        let ports = world.all_ports();
         let rests = counts(&ports) == counts(&last);
         let whole = ports.iter().all(|p| p.received == p.forwarded + p.flooded + p.dropped)
             && sum(&ports, |p| p.copies) == sum(&ports, |p| p.transmitted + p.egress_dropped);
@@ -111,14 +111,17 @@ fn every_frame_and_every_copy_is_accounted_for(world: &World) {
     // By reason they add up to the same.
     for port in &ports {
         let lines = world.drops();
-        let own = lines.iter().filter(|line| line.port == Some(port.port));
+        let own = lines.iter().filter(|line| line.port == port.port);
         let by_reason: u64 = own.map(|line| line.count).sum();
         assert_eq!(by_reason, port.dropped + port.egress_dropped, "{port:#?} {lines:#?}");
     }
     // And all goes on.
     let bob = world.endpoint("bob").addresses[0].ip();
     world.exec("ann", &format!("ping -c 2 -i 0.1 -W 2 {bob}")).ok();
-    balanced(world);
+    // Also when a port that took part has gone.
+    world.weft("stop bob").ok();
+    let gone = balanced(world);
+    assert!(gone.iter().any(|line| line.port.is_none() && line.transmitted > 0), "{gone:#?}");
 }
 
 fn a_guest_that_breaks_the_framing_is_hung_up_on_and_may_come_again(world: &World) {

@@ -14,6 +14,7 @@ mod support;
 mod appliance;
 mod attach;
 mod declared;
+mod docker;
 mod guest;
 mod hostile;
 mod machines;

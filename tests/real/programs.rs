@@ -27,6 +27,7 @@ as_both!(
     network_none_has_loopback_only_and_host_shares_the_host_s,
     an_appliance_comes_on_demand_and_goes_when_idle,
     two_that_start_at_the_same_moment_share_one_appliance,
+    forty_sandboxes_come_together_know_each_other_and_go_together,
 );
 
 fn a_program_gets_a_private_stack(world: &World) {
@@ -191,6 +192,15 @@ fn exec_enters_the_sandbox_s_namespaces(world: &World) {
     assert_eq!(world.exec(&id, "hostname").ok(), "ann\n");
     let outside = std::fs::read_link("/proc/self/ns/net").unwrap();
     assert!(!inner.contains(outside.to_str().unwrap()));
+    // A sandbox that is being set up is waited for.
+    for n in 0..3 {
+        let early = world.start(&format!("run --name early{n} -- sleep infinity"));
+        eventually("it is listed", || {
+            world.names().iter().any(|name| name.starts_with("early")).then_some(())
+        });
+        world.exec(&format!("early{n}"), "true").ok();
+        drop(early);
+    }
     // What is started in a sandbox ends with it.
     let mut exec = world.start("exec ann -- sh -c 'echo in; exec sleep infinity'");
     exec.wait_for("in");
@@ -279,6 +289,31 @@ fn two_that_start_at_the_same_moment_share_one_appliance(world: &World) {
     assert_eq!(world.who == Who::Root, world.ids() == (0, 0));
     let stopped = world.weft("down").ok();
     assert!(["a", "b", "c", "d"].iter().all(|name| stopped.contains(name)), "{stopped}");
+    for program in started {
+        assert_eq!(program.end().code, 143);
+    }
+}
+
+fn forty_sandboxes_come_together_know_each_other_and_go_together(world: &World) {
+    let _up = world.up_with(NETWORKS);
+    let started: Vec<Program> = (0..40)
+        .map(|n| world.start(&format!("run --name s{n} --network blue -- sleep infinity")))
+        .collect();
+    eventually("all of them run", || {
+        let lines = world.ps();
+        (lines.len() == 40 && lines.iter().all(|line| line.pid.is_some())).then_some(())
+    });
+    let addresses: std::collections::BTreeSet<String> =
+        world.ps().iter().map(|line| line.endpoints[0].addresses[0].to_string()).collect();
+    assert_eq!(addresses.len(), 40);
+    for name in ["s0", "s20", "s39"] {
+        eventually(&format!("{name} knows all of them"), || {
+            let known = world.exec(name, "grep -c 10.201.0 /etc/hosts");
+            (known.out.trim() == "40").then_some(())
+        });
+    }
+    world.exec("s0", "ping -c 1 -W 2 s39").ok();
+    world.weft("down").ok();
     for program in started {
         assert_eq!(program.end().code, 143);
     }

@@ -4,8 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::support::gate::ClosedTun;
-use crate::support::{Program, Who, World, eventually};
+use crate::support::{Program, World, eventually};
 
+as_ordinary!(
+    another_user_s_appliance_does_not_answer,
+    a_system_without_user_namespaces_is_explained,
+    a_user_may_not_enter_what_is_root_s,
+);
 as_both!(wrong_networks_names_and_addresses_are_refused, a_place_for_the_socket_that_cannot_be);
 
 const BLUE: &str = "
@@ -58,66 +63,63 @@ fn a_place_for_the_socket_that_cannot_be(world: &World) {
     said.refused(1, &["the socket", "cannot be made"], "--socket");
 }
 
-#[test]
-fn another_user_s_appliance_does_not_answer() {
-    World::run(Who::Ordinary, |world| {
-        let place = world.path("root/weft.sock");
-        // The same binary, as root.
-        let mut up = std::process::Command::new(world.binary());
-        up.arg("up").arg("--socket").arg(&place).env("WEFT_SOCKET", world.socket());
-        let _up = Program::start(up);
-        eventually("it listens", || place.exists().then_some(()));
-        let ps = || {
-            let mut command = world.weft_command("ps");
-            command.arg("--socket").arg(&place);
-            Program::start(command).end()
-        };
-        ps().refused(1, &["cannot be opened", "denied"], "root");
-        // Nor when the folder lets everybody through.
-        fs::set_permissions(place.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
-        ps().refused(1, &["cannot be opened", "denied"], "root");
-    });
+fn another_user_s_appliance_does_not_answer(world: &World) {
+    let place = world.path("root/weft.sock");
+    // The same binary, as root.
+    let mut up = std::process::Command::new(world.binary());
+    up.arg("up").arg("--socket").arg(&place).env("WEFT_SOCKET", world.socket());
+    let _up = Program::start(up);
+    eventually("it listens", || place.exists().then_some(()));
+    let ps = || {
+        let mut command = world.weft_command("ps");
+        command.arg("--socket").arg(&place);
+        Program::start(command).end()
+    };
+    ps().refused(1, &["cannot be opened", "denied"], "root");
+    // Nor when the folder lets everybody through.
+    fs::set_permissions(place.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    ps().refused(1, &["cannot be opened", "denied"], "root");
 }
 
-#[test]
-fn a_closed_tun_device_is_explained() {
-    World::run_alone(Who::Ordinary, |world| {
-        let _up = world.up_with(BLUE);
-        let _closed = ClosedTun::hold();
-        let said = world.weft("run --network blue -- true");
-        said.refused(1, &["/dev/net/tun", "denied"], "sudo chmod 0666 /dev/net/tun");
-        let said = world.weft("run --detach --network blue -- true");
-        said.refused(1, &["/dev/net/tun", "denied"], "sudo chmod 0666 /dev/net/tun");
-        world.weft("run --network none -- true").ok();
-        assert_eq!(world.names(), [""; 0]);
-    });
+mod a_closed_tun_device_is_explained {
+    use crate::support::{Who, World};
+
+    #[test]
+    fn as_an_ordinary_user() {
+        World::run_alone(Who::Ordinary, super::a_closed_tun_device_is_explained);
+    }
 }
 
-#[test]
-fn a_system_without_user_namespaces_is_explained() {
-    World::run(Who::Ordinary, |world| {
-        let _up = world.up_with(BLUE);
-        // A user namespace has a limit of its own, and one's rights in it can be given up.
-        let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv \
-                      --bounding-set=-all --inh-caps=-all -- \"$0\" run --network blue -- true";
-        let mut command = world.command("unshare");
-        command.args(["--user", "--map-root-user", "sh", "-c", script]).arg(world.binary());
-        let help = "sudo sysctl user.max_user_namespaces=";
-        let said = Program::start(command).end();
-        said.refused(1, &["the sandbox's namespaces cannot be made"], help);
-        assert_eq!(world.names(), [""; 0]);
-    });
+fn a_closed_tun_device_is_explained(world: &World) {
+    let _up = world.up_with(BLUE);
+    let _closed = ClosedTun::hold();
+    let said = world.weft("run --network blue -- true");
+    said.refused(1, &["/dev/net/tun", "denied"], "sudo chmod 0666 /dev/net/tun");
+    let said = world.weft("run --detach --network blue -- true");
+    said.refused(1, &["/dev/net/tun", "denied"], "sudo chmod 0666 /dev/net/tun");
+    world.weft("run --network none -- true").ok();
+    assert_eq!(world.names(), [""; 0]);
 }
 
-#[test]
-fn a_user_may_not_enter_what_is_root_s() {
-    World::run(Who::Ordinary, |world| {
-        let _up = world.up_with(BLUE);
-        let namespace = world.namespace("one");
-        let said = world.weft(&format!("attach --network blue --netns {}", namespace.name));
-        said.refused(1, &["cannot be entered"], "try sudo");
-        let said = world.weft(&format!("attach --network blue --tap {}", world.ifname()));
-        said.refused(1, &["/dev/net/tun", "permitted"], "try sudo");
-        assert_eq!(world.names(), [""; 0]);
-    });
+fn a_system_without_user_namespaces_is_explained(world: &World) {
+    let _up = world.up_with(BLUE);
+    // A user namespace has a limit of its own, and one's rights in it can be given up.
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv \
+                  --bounding-set=-all --inh-caps=-all -- \"$0\" run --network blue -- true";
+    let mut command = world.command("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", script]).arg(world.binary());
+    let help = "sudo sysctl user.max_user_namespaces=";
+    let said = Program::start(command).end();
+    said.refused(1, &["the sandbox's namespaces cannot be made"], help);
+    assert_eq!(world.names(), [""; 0]);
+}
+
+fn a_user_may_not_enter_what_is_root_s(world: &World) {
+    let _up = world.up_with(BLUE);
+    let namespace = world.namespace("one");
+    let said = world.weft(&format!("attach --network blue --netns {}", namespace.name));
+    said.refused(1, &["cannot be entered"], "try sudo");
+    let said = world.weft(&format!("attach --network blue --tap {}", world.ifname()));
+    said.refused(1, &["/dev/net/tun", "permitted"], "try sudo");
+    assert_eq!(world.names(), [""; 0]);
 }

@@ -10,6 +10,7 @@ as_both!(
     jumbo_frames_pass_whole,
     transfers_both_ways_arrive_without_checksum_errors,
     traffic_follows_a_station_that_moves,
+    several_workers_share_the_work_while_sandboxes_come_and_go,
 );
 
 /// Sends frames from a file descriptor that sees the whole Ethernet header.
@@ -187,4 +188,40 @@ fn traffic_follows_a_station_that_moves(world: &World) {
     world.exec("new", "ping -c 1 -W 1 -I 10.201.0.77 10.201.0.11").ok();
     assert_eq!(place().as_deref(), Some("new"));
     world.exec("ann", "ping -c 2 -i 0.1 -W 2 10.201.0.77").ok();
+}
+
+fn several_workers_share_the_work_while_sandboxes_come_and_go(world: &World) {
+    let _up =
+        world.up_with("[appliance]\nworkers = 3\n[networks.blue]\nsubnets = [\"10.201.0.0/24\"]\n");
+    assert_eq!(world.status().unwrap().workers, 3);
+    let server = "echo up; exec iperf3 -s";
+    let _servers = [11, 12].map(|host| {
+        let options = format!("--network blue,ip=10.201.0.{host}");
+        world.program(&format!("server{host}"), &options, server, "up")
+    });
+    let _clients = [21, 22].map(|host| {
+        let options = format!("--network blue,ip=10.201.0.{host}");
+        world.sandbox(&format!("client{host}"), &options)
+    });
+    world.wait_for_listener("server11", 5201);
+    world.wait_for_listener("server12", 5201);
+    let transfers = [("client21", 11), ("client22", 12)].map(|(client, host)| {
+        world.start(&format!("exec {client} -- iperf3 -c 10.201.0.{host} -n 200M -P 2"))
+    });
+    for _ in 0..10 {
+        let said = world.weft("run --network blue -- ping -c 1 -W 5 10.201.0.11");
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    for transfer in transfers {
+        transfer.end().ok();
+    }
+    let ports = world.ports();
+    assert_eq!(ports.len(), 4, "{ports:#?}");
+    for port in ports {
+        assert_eq!(port.received, port.forwarded + port.flooded + port.dropped, "{port:?}");
+    }
+    let tolerated = ["queue-full", "port-gone", "alone"];
+    for line in world.drops() {
+        assert!(tolerated.contains(&&*line.reason), "{line:?}");
+    }
 }

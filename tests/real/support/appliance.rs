@@ -83,9 +83,15 @@ impl World {
     /// The first endpoint of a sandbox, once it is there.
     #[track_caller]
     pub fn endpoint(&self, name: &str) -> Assigned {
+        self.endpoints(name)[0].clone()
+    }
+
+    /// All endpoints of a sandbox, once it is there.
+    #[track_caller]
+    pub fn endpoints(&self, name: &str) -> Vec<Assigned> {
         let what = format!("sandbox {name} is there");
         let line = eventually(&what, || self.ps().into_iter().find(|line| line.name == name));
-        line.endpoints[0].clone()
+        line.endpoints
     }
 
     /// Waits until a sandbox has gone from the lists.
@@ -98,6 +104,12 @@ impl World {
     /// `weft show ports`.
     #[track_caller]
     pub fn ports(&self) -> Vec<PortLine> {
+        self.all_ports().into_iter().filter(|line| line.port.is_some()).collect()
+    }
+
+    /// The same with the sums of ports that have gone.
+    #[track_caller]
+    pub fn all_ports(&self) -> Vec<PortLine> {
         self.json("show ports")
     }
 

@@ -1,12 +1,13 @@
 //! Whether real tests may run here, and what they change on the machine while they do.
 //!
 //! Without root they are passed over, loudly; with `WEFT_TEST_REQUIRE` set that is a failure, so
-//! that CI never passes over anything. `WEFT_TEST_REAL=0` passes over them on purpose.
+//! that CI never passes over anything.
 
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{
     Mutex, MutexGuard, Once, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
@@ -63,8 +64,7 @@ pub fn is_open() -> bool {
     static SAID: Once = Once::new();
     let Some(obstacle) = obstacle() else { return true };
     let required = std::env::var_os("WEFT_TEST_REQUIRE").is_some();
-    let on_purpose = std::env::var_os("WEFT_TEST_REAL").is_some_and(|value| value == "0");
-    assert!(!required || on_purpose, "real tests are required here, and {obstacle}");
+    assert!(!required, "real tests are required here, and {obstacle}");
     SAID.call_once(|| {
         // Not `eprintln!`, which is kept back when a test passes.
         let line = format!("\nREAL TESTS SKIPPED: {obstacle}. `scripts/test real` runs them.\n");
@@ -76,23 +76,49 @@ pub fn is_open() -> bool {
 fn obstacle() -> Option<&'static str> {
     static OBSTACLE: OnceLock<Option<String>> = OnceLock::new();
     let found = OBSTACLE.get_or_init(|| {
-        if std::env::var_os("WEFT_TEST_REAL").is_some_and(|value| value == "0") {
-            return Some("WEFT_TEST_REAL is 0".to_owned());
-        }
         if !rustix::process::geteuid().is_root() {
             return Some("they need root".to_owned());
         }
         if !Path::new(TUN).exists() {
             return Some(format!("there is no {TUN}"));
         }
-        let folders: Vec<&Path> = PATH.split(':').map(Path::new).collect();
-        let missing: Vec<&str> = TOOLS
-            .into_iter()
-            .filter(|tool| !folders.iter().any(|folder| folder.join(tool).exists()))
-            .collect();
+        let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !is_there(tool)).collect();
         (!missing.is_empty()).then(|| format!("these are missing: {}", missing.join(", ")))
     });
     found.as_deref()
+}
+
+/// Whether a program is there that only some tests need.
+///
+/// # Panics
+/// When everything is required and it is missing.
+pub fn has(tool: &str) -> bool {
+    found(tool, is_there(tool))
+}
+
+/// Whether a module of Python's is there that only some tests need.
+///
+/// # Panics
+/// When everything is required and it is missing.
+pub fn has_python_module(module: &str) -> bool {
+    let line = format!("import {module}");
+    let imported = Command::new("python3").env("PATH", PATH).args(["-c", &line]).output();
+    found(module, imported.is_ok_and(|imported| imported.status.success()))
+}
+
+fn found(what: &str, is_there: bool) -> bool {
+    if !is_there {
+        let required = std::env::var_os("WEFT_TEST_REQUIRE").is_some();
+        assert!(!required, "real tests are required here, and {what} is missing");
+        let line =
+            format!("\nA REAL TEST SKIPPED: {what} is missing. `scripts/test real` gets it.\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+    is_there
+}
+
+fn is_there(tool: &str) -> bool {
+    PATH.split(':').any(|folder| Path::new(folder).join(tool).exists())
 }
 
 /// `/dev/net/tun` open to everybody, as distributions have it, for as long as somebody holds this.

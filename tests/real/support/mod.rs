@@ -46,3 +46,18 @@ macro_rules! as_root {
         }
     )*};
 }
+
+/// Makes a test of each function, as a user made for the test.
+#[macro_export]
+macro_rules! as_ordinary {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            use $crate::support::{Who, World};
+
+            #[test]
+            fn as_an_ordinary_user() {
+                World::run(Who::Ordinary, super::$name);
+            }
+        }
+    )*};
+}
