@@ -18,8 +18,8 @@ use crate::api::lifeline::{Inbox, encode};
 use crate::api::shapes::{AttachRequest, Failure, FromAppliance, FromSandbox};
 use crate::cnm::Id;
 
-/// Messages that may wait for a sandbox.
-const OUTBOX: usize = 16;
+/// Messages that may wait for a sandbox: more than it can be told to join and leave at once.
+const OUTBOX: usize = 64;
 /// How long names are gathered before neighbours are told: sandboxes that start together cost each
 /// of them a handful of messages, not one for each of the others.
 const GATHER: Duration = Duration::from_millis(20);

@@ -18,6 +18,7 @@ mod docker;
 mod guest;
 mod hostile;
 mod machines;
+mod networks;
 mod programs;
 mod refusals;
 mod survival;
