@@ -53,7 +53,7 @@ impl Control {
         if let Some(left) = left
             && let Err(_slow) = tokio::time::timeout(PATIENCE, left).await
         {
-            tracing::warn!(sandbox = %sandbox.short(), "a sandbox is slow to let go of an interface");
+            tracing::warn!(sandbox = %sandbox.short(), "slow to let go of an interface");
         }
         Ok(())
     }

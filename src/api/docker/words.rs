@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use weft_ipam::PoolError;
+use weft_ipam::{Family, PoolError};
 
 use crate::api::shapes::Failure;
 use crate::cnm::{DriverError, Refusal};
@@ -67,7 +67,7 @@ fn said(refusal: &Refusal, own: &str) -> (u16, String) {
         Refusal::AddressTaken { .. } => (403, format!("Address already in use: {own}")),
         Refusal::MacTaken { .. } => (409, format!("MAC address already in use: {own}")),
         Refusal::AddressOutside { address, .. } => (400, outside(*address, own)),
-        Refusal::Pool { network, source } => pool(network, source, own),
+        Refusal::Pool { source, .. } => pool(source, own),
         Refusal::Driver(DriverError::Unknown { driver }) => {
             (404, format!("plugin {driver:?} not found: {own}"))
         }
@@ -94,7 +94,7 @@ fn outside(address: IpAddr, own: &str) -> String {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the others are rules of ours")]
-fn pool(network: &str, error: &PoolError, own: &str) -> (u16, String) {
+fn pool(error: &PoolError, own: &str) -> (u16, String) {
     let config = |what: String| (400, format!("invalid network config: {what}"));
     match error {
         PoolError::HostBits { given, subnet } => {
@@ -109,12 +109,11 @@ fn pool(network: &str, error: &PoolError, own: &str) -> (u16, String) {
         PoolError::AuxiliaryOutside { name, address, pool } => config(format!(
             "invalid auxiliary address {name}: parent subnet {pool} doesn't contain {address}"
         )),
-        PoolError::Exhausted { .. }
-        | PoolError::RangeExhausted { .. }
-        | PoolError::TooManyLeases { .. } => (
-            500,
-            format!("no available addresses on this network's address pools: {network}: {error}"),
-        ),
+        PoolError::Exhausted { pool, .. } | PoolError::RangeExhausted { pool, .. } => {
+            let family = Family::of(*pool);
+            let what = format!("no available {family} addresses on this network's address pools");
+            (500, format!("{what}: {own}"))
+        }
         PoolError::NoDefaultLeft { .. } | PoolError::NoDefaultConfigured(_) => {
             (400, format!("all predefined address pools have been fully subnetted: {own}"))
         }
@@ -145,6 +144,14 @@ mod tests {
                 Refusal::NetworkInUse { network: network(), id, by: vec!["web".to_owned()] },
                 403,
                 "error while removing network: network blue id 0707",
+            ),
+            (
+                Refusal::Pool {
+                    network: network(),
+                    source: PoolError::Exhausted { pool: subnet, leased: 254 },
+                },
+                500,
+                "no available IPv4 addresses on this network's address pools: network blue: pool",
             ),
             (
                 Refusal::UnknownNetwork { reference: network(), nearest: None },
