@@ -1,25 +1,24 @@
 //! Sandboxes come, get their ports, and go.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 use weft_switch::PortId;
 
 use super::failure::Rejected;
 use super::{Control, State, new_id};
-use crate::api::shapes::{Assigned, AttachRequest, Ended, EndpointRequest, FromAppliance, Kind};
+use crate::api::shapes::{
+    Assigned, AttachRequest, EndpointRequest, FromAppliance, Kind, shown_command,
+};
+use crate::cnm::id::MAX_NAME;
 use crate::cnm::{Driver, Edit, EndpointKind, EndpointSpec, Id, Origin};
 use crate::runtime::{Medium, Station};
 
 /// Networks that one sandbox may ask for at once.
 const MAX_ENDPOINTS: usize = 32;
-/// How long sandboxes may take to end when the appliance does.
-const GRACE: Duration = Duration::from_secs(5);
-/// How often it is looked whether they have.
-const LOOK: Duration = Duration::from_millis(10);
 /// Where a sandbox goes that names no network.
 pub const DEFAULT_NETWORK: &str = "bridge";
 
@@ -67,17 +66,22 @@ impl Control {
         request: &AttachRequest,
         outbox: mpsc::Sender<FromAppliance>,
     ) -> Result<(Id, String, Vec<Assigned>), Rejected> {
-        if request.endpoints.len() > MAX_ENDPOINTS {
-            let message = format!("a sandbox can be on at most {MAX_ENDPOINTS} networks");
-            return Err(Rejected::new(400, message));
-        }
+        check_endpoints(request)?;
+        let ifnames = ifnames(&request.endpoints)?;
         let fresh = new_id().map_err(|error| Rejected::new(500, error.to_string()))?;
         let state = &mut *self.state();
+        state.refuse_when_ending()?;
         let id = request.sandbox.unwrap_or(fresh);
+        if state.sandboxes.contains_key(&id) {
+            // Ids are no secret. Whoever comes back finds its own free once its old life line has
+            // been seen to end.
+            let message = format!("sandbox {} is here already", id.short());
+            return Err(Rejected::new(409, message));
+        }
         let name = state.name_for(request)?;
         let mut attached: Vec<Attached> = Vec::new();
-        for wanted in &request.endpoints {
-            match state.add_endpoint(request, &name, wanted, attached.len()) {
+        for (wanted, ifname) in request.endpoints.iter().zip(ifnames) {
+            match state.add_endpoint(request, &name, wanted, ifname) {
                 Ok(endpoint) => attached.push(endpoint),
                 Err(rejected) => {
                     for endpoint in attached {
@@ -93,13 +97,15 @@ impl Control {
             name: name.clone(),
             kind: request.kind,
             pid: None,
-            command: request.command.clone(),
+            command: shown_command(&request.command),
             since: Instant::now(),
             endpoints: attached,
             outbox,
             declared: request.declared,
         };
+        state.names.take(&name);
         state.sandboxes.insert(id, sandbox);
+        state.hosts.clear();
         Ok((id, name, assigned))
     }
 
@@ -142,10 +148,16 @@ impl Control {
         }
     }
 
-    /// Takes everything back that a sandbox had. Does nothing when it has gone already.
+    /// Takes everything back that a sandbox had whose life line has ended. Does nothing when it has
+    /// gone already, also when another has its id since.
     pub(crate) fn dismiss(&self, sandbox: Id) {
-        let gone = self.state().remove_sandbox(sandbox);
-        if gone.is_some() {
+        let gone = {
+            let state = &mut *self.state();
+            let has_ended = |sandbox: &Sandbox| sandbox.outbox.is_closed();
+            state.sandboxes.get(&sandbox).is_some_and(has_ended)
+                && state.remove_sandbox(sandbox).is_some()
+        };
+        if gone {
             self.membership_changed();
         }
     }
@@ -177,77 +189,6 @@ impl Control {
         sandbox.is_some_and(|sandbox| sandbox.outbox.try_send(message).is_ok())
     }
 
-    /// Ends what the file declares and, unless `keep`, every other sandbox too; what still runs
-    /// after a while is killed.
-    pub(crate) async fn wind_down(&self, keep: bool) -> Ended {
-        let managed = {
-            let mut state = self.state();
-            state.ending = true;
-            std::mem::take(&mut state.managed)
-        };
-        let mut ended = Ended::default();
-        for sandbox in self.state().sandboxes.values() {
-            if keep && !sandbox.declared {
-                ended.kept.push(sandbox.name.clone());
-            } else {
-                ended.stopped.push(sandbox.name.clone());
-            }
-        }
-        ended.stopped.sort();
-        ended.kept.sort();
-        for process in managed.values() {
-            process.stop();
-        }
-        for signal in [libc::SIGTERM, libc::SIGKILL] {
-            if keep || self.stop_all(signal).await {
-                break;
-            }
-        }
-        for (_, process) in managed {
-            process.ended().await;
-        }
-        ended
-    }
-
-    /// Signals every sandbox of others and waits; true when all have gone.
-    async fn stop_all(&self, signal: i32) -> bool {
-        for sandbox in self.state().sandboxes.values().filter(|sandbox| !sandbox.declared) {
-            // One that does not listen is lost with the appliance.
-            let _ = sandbox.outbox.try_send(FromAppliance::Signal(signal));
-        }
-        let patience = Instant::now() + GRACE;
-        while Instant::now() < patience {
-            if self.state().sandboxes.values().all(|sandbox| sandbox.declared) {
-                return true;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        false
-    }
-
-    /// The text of a sandbox's hosts file. Sandboxes on the same networks have the same text, so it
-    /// is made once for all of them.
-    pub(crate) fn hosts(&self, sandbox: Id) -> Arc<str> {
-        let state = &mut *self.state();
-        let Some(sandbox) = state.sandboxes.get(&sandbox) else { return Arc::default() };
-        let mut networks: Vec<Id> = sandbox.endpoints.iter().map(|a| a.network).collect();
-        networks.sort_unstable();
-        if let Some(text) = state.hosts.get(&networks) {
-            return Arc::clone(text);
-        }
-        let endpoints: Vec<Id> = sandbox.endpoints.iter().map(|a| a.assigned.id).collect();
-        let mut text = String::from(
-            "# Written by weft: this sandbox and its neighbours.\n\
-             127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n",
-        );
-        for (address, names) in state.model.hosts_for(&endpoints) {
-            text.push_str(&format!("{address}\t{}\n", names.join(" ")));
-        }
-        let text: Arc<str> = text.into();
-        state.hosts.insert(networks, Arc::clone(&text));
-        text
-    }
-
     /// How many sandboxes there are.
     pub(crate) fn sandbox_count(&self) -> usize {
         self.state().sandboxes.len()
@@ -258,6 +199,8 @@ impl State {
     /// Removes a sandbox with its ports and endpoints.
     pub(crate) fn remove_sandbox(&mut self, id: Id) -> Option<Sandbox> {
         let sandbox = self.sandboxes.remove(&id)?;
+        self.names.free(&sandbox.name);
+        self.hosts.clear();
         for attached in &sandbox.endpoints {
             self.release(attached, sandbox.declared);
         }
@@ -278,40 +221,12 @@ impl State {
         }
     }
 
-    fn name_for(&self, request: &AttachRequest) -> Result<String, Rejected> {
-        let taken = |name: &str| self.sandboxes.values().any(|sandbox| sandbox.name == name);
-        let declared = |name: &str| self.declared.endpoints.contains_key(name);
-        match &request.name {
-            Some(name) if taken(name) => {
-                Err(Rejected::new(409, format!("the name {name} is taken by another sandbox"))
-                    .help("choose another name; `weft ps` lists the names in use"))
-            }
-            Some(name) if request.declared && !declared(name) => {
-                Err(Rejected::new(409, format!("the file declares no endpoint {name} any more")))
-            }
-            Some(name) if declared(name) && !request.declared => Err(Rejected::new(
-                409,
-                format!("the name {name} belongs to an endpoint of the file"),
-            )
-            .help("choose another name")),
-            Some(name) => Ok(name.clone()),
-            None => {
-                let program = request.command.first().map_or("sandbox", String::as_str);
-                let stem = stem_of(program);
-                (1..)
-                    .map(|number| format!("{stem}-{number}"))
-                    .find(|name| !taken(name) && !declared(name))
-                    .ok_or_else(|| Rejected::new(500, "no name is free"))
-            }
-        }
-    }
-
     fn add_endpoint(
         &mut self,
         request: &AttachRequest,
         name: &str,
         wanted: &EndpointRequest,
-        place: usize,
+        ifname: String,
     ) -> Result<Attached, Rejected> {
         let network = self.model.resolve(&wanted.network)?;
         let (network, driver) = (network.id, network.driver);
@@ -320,7 +235,6 @@ impl State {
         } else {
             self.new_endpoint(request.kind, name, wanted)?
         };
-        let ifname = wanted.ifname.clone().unwrap_or_else(|| format!("eth{place}"));
         let network = self.model.network(network);
         let endpoint = self.model.endpoint(id);
         let (Some(network), Some(endpoint)) = (network, endpoint) else {
@@ -347,10 +261,16 @@ impl State {
 
     /// The endpoint that the file made for the sandbox that is coming now.
     fn declared_endpoint(&self, network: Id, name: &str) -> Result<Id, Rejected> {
-        self.model
-            .endpoint_named(network, name)
-            .map(|endpoint| endpoint.id)
-            .ok_or_else(|| Rejected::new(409, format!("the file declares no endpoint {name}")))
+        let id =
+            self.model.endpoint_named(network, name).map(|endpoint| endpoint.id).ok_or_else(
+                || Rejected::new(409, format!("the file declares no endpoint {name}")),
+            )?;
+        let mut attached = self.sandboxes.values().flat_map(|sandbox| &sandbox.endpoints);
+        if attached.any(|attached| attached.assigned.id == id) {
+            let message = format!("the endpoint {name} is attached already");
+            return Err(Rejected::new(409, message));
+        }
+        Ok(id)
     }
 
     fn new_endpoint(
@@ -361,6 +281,7 @@ impl State {
     ) -> Result<Id, Rejected> {
         let mac = match &wanted.mac {
             Some(text) => Some(text.parse().map_err(|error| {
+                let text: String = text.chars().take(MAX_NAME).collect();
                 Rejected::new(400, format!("{text:?} is no MAC address: {error}"))
             })?),
             None => None,
@@ -384,6 +305,35 @@ impl State {
     }
 }
 
+fn check_endpoints(request: &AttachRequest) -> Result<(), Rejected> {
+    let most = if request.declared { 1 } else { MAX_ENDPOINTS };
+    let message = match request.endpoints.len() {
+        // A network of the driver `none` is there for those who want no network.
+        0 => "a sandbox is on one network at least".to_owned(),
+        count if count <= most => return Ok(()),
+        _ if request.declared => "an endpoint of the file is on one network".to_owned(),
+        _ => format!("a sandbox can be on at most {MAX_ENDPOINTS} networks"),
+    };
+    Err(Rejected::new(400, message))
+}
+
+/// What the interfaces inside are called: as asked for, and else the first of `eth0`, `eth1` and so
+/// on that is free.
+fn ifnames(endpoints: &[EndpointRequest]) -> Result<Vec<String>, Rejected> {
+    let mut taken: BTreeSet<&str> = BTreeSet::new();
+    for ifname in endpoints.iter().filter_map(|wanted| wanted.ifname.as_deref()) {
+        if !taken.insert(ifname) {
+            let ifname: String = ifname.chars().take(MAX_NAME).collect();
+            let message = format!("two endpoints of one sandbox are to be called {ifname:?}");
+            return Err(Rejected::new(400, message).help("give one of them another ifname"));
+        }
+    }
+    let mut free =
+        (0..).map(|number| format!("eth{number}")).filter(|ifname| !taken.contains(&**ifname));
+    let names = endpoints.iter().map(|wanted| wanted.ifname.clone().or_else(|| free.next()));
+    Ok(names.flatten().collect())
+}
+
 fn endpoint_kind(kind: Kind) -> EndpointKind {
     match kind {
         Kind::Run => EndpointKind::Sandbox,
@@ -391,13 +341,4 @@ fn endpoint_kind(kind: Kind) -> EndpointKind {
         Kind::Tap => EndpointKind::Tap,
         Kind::Qemu => EndpointKind::Qemu,
     }
-}
-
-/// The part of a program's path that makes a name.
-fn stem_of(program: &str) -> String {
-    let file = program.rsplit('/').next().unwrap_or_default();
-    let stem: String =
-        file.chars().filter(|c| c.is_ascii_alphanumeric() || "_.-".contains(*c)).take(32).collect();
-    let stem = stem.trim_start_matches(['_', '.', '-']);
-    if stem.is_empty() { "sandbox".to_owned() } else { stem.to_owned() }
 }

@@ -9,6 +9,7 @@ use crate::support::{World, eventually};
 
 as_both!(
     down_ends_the_appliance_and_its_sandboxes,
+    an_end_goes_on_when_nobody_waits_for_it_any_more,
     a_signal_ends_the_appliance_and_leaves_its_sandboxes,
     a_second_appliance_on_a_socket_is_refused,
     the_socket_of_a_killed_appliance_is_replaced,
@@ -35,6 +36,26 @@ fn down_ends_the_appliance_and_its_sandboxes(world: &World) {
     for verb in ["down", "ps", "status", "stop ann", "exec ann -- true", "reload", "show ports"] {
         world.weft(verb).refused(1, &["no appliance is running at"], "weft up");
     }
+}
+
+fn an_end_goes_on_when_nobody_waits_for_it_any_more(world: &World) {
+    let up = world.up_with(
+        "[networks.blue]\nsubnets = [\"10.201.0.0/24\"]\n\
+         [endpoints.web]\nnetwork = \"blue\"\ncommand = [\"sleep\", \"infinity\"]\n",
+    );
+    let script = "trap 'echo told' TERM; echo up; while :; do read -t 1 x; done";
+    let mut stubborn = world.program("bob", "", script, "up");
+    let down = world.start("down");
+    stubborn.wait_for("told");
+    down.signal(Signal::KILL);
+    assert_eq!(down.end().code, 137);
+    // Nothing new comes in, and whoever asks again waits for the same end.
+    world.weft("run -- true").refused(1, &["about to end"], "");
+    world.weft("reload").refused(1, &[""], "");
+    assert_eq!(world.weft("down").ok(), "stopped bob, web\n");
+    assert_eq!(up.into_program().end().code, 0);
+    assert_eq!(stubborn.end().code, 137);
+    assert!(world.processes().is_empty());
 }
 
 fn a_signal_ends_the_appliance_and_leaves_its_sandboxes(world: &World) {
