@@ -339,6 +339,7 @@ impl Keeper<'_> {
                             return Err(AttachError::Gone(self.endpoint.ifname));
                         }
                     }
+                    Event::Lost if self.session.is_declared() => return Ok(()),
                     Event::Lost => self.retry_at = Some(Instant::now() + RETRY),
                 }
             }
