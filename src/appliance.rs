@@ -1,19 +1,20 @@
 //! An appliance from start to end: one per socket, which it locks, serves, and removes.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::server;
 use crate::cnm::Declared;
 use crate::control::{Control, Settings};
+use crate::socket_path::{self, Occupied, SocketPath};
 
 /// How long an appliance that was started on demand stays without a sandbox.
 const IDLE: Duration = Duration::from_secs(3);
@@ -33,6 +34,9 @@ pub enum ApplianceError {
     /// The socket cannot be made.
     #[error("the socket {} cannot be made", .0.display())]
     Socket(PathBuf, #[source] io::Error),
+    /// What is where the lock belongs is something else.
+    #[error("{} is no lock of an appliance's, and stays", .0.display())]
+    Lock(PathBuf),
     /// What the file declares cannot be brought about.
     #[error("{message}")]
     Declared {
@@ -53,7 +57,7 @@ impl ApplianceError {
             Self::Busy(..) => {
                 Some("end it with `weft down`, or choose another with --socket".to_owned())
             }
-            Self::Folder(..) | Self::Socket(..) => {
+            Self::Folder(..) | Self::Socket(..) | Self::Lock(_) => {
                 Some("choose another place with --socket or WEFT_SOCKET".to_owned())
             }
             Self::Declared { help, .. } => help.clone(),
@@ -75,7 +79,9 @@ pub fn run(
     raise_descriptor_limit();
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     executor.block_on(async {
-        let listener = place.listen()?;
+        // Before anybody is told that it serves, and may tell it to end.
+        let mut signals = Signals::new()?;
+        let (listener, socket) = place.listen()?;
         let control = Control::new(settings)?;
         let server = tokio::spawn(server::serve(control.clone(), listener));
         control.declare(declared).map_err(|rejected| ApplianceError::Declared {
@@ -83,13 +89,14 @@ pub fn run(
             help: rejected.failure.help,
         })?;
         ready(&control);
-        let stopped = tend(&control).await;
+        let stopped = tend(&control, &mut signals).await;
         if stopped == Stopped::Signal {
             control.wind_down(true).await;
         }
         server.abort();
         control.stop();
         // The next appliance may start now. Closing this one's ports can take the kernel seconds.
+        drop(socket);
         drop(place);
         Ok(())
     })
@@ -104,16 +111,26 @@ enum Stopped {
     Signal,
 }
 
+/// What an appliance is told by signals.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Tends the tables and follows signals until it is time to end.
-async fn tend(control: &Control) -> Stopped {
+async fn tend(control: &Control, signals: &mut Signals) -> Stopped {
     let mut tick = tokio::time::interval(TICK);
-    let (Ok(mut term), Ok(mut int), Ok(mut hup)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::hangup()),
-    ) else {
-        return Stopped::Signal;
-    };
     loop {
         tokio::select! {
             _ = tick.tick() => {
@@ -124,9 +141,9 @@ async fn tend(control: &Control) -> Stopped {
                 }
             }
             () = control.ended() => return Stopped::Done,
-            _ = term.recv() => return Stopped::Signal,
-            _ = int.recv() => return Stopped::Signal,
-            _ = hup.recv() => match control.reload() {
+            _ = signals.term.recv() => return Stopped::Signal,
+            _ = signals.int.recv() => return Stopped::Signal,
+            _ = signals.hup.recv() => match control.reload() {
                 Ok(changes) => tracing::info!(changes = changes.len(), "reloaded"),
                 Err(rejected) => tracing::error!("not reloaded: {}", rejected.failure.message),
             },
@@ -134,16 +151,19 @@ async fn tend(control: &Control) -> Stopped {
     }
 }
 
-/// The socket's path and the lock beside it, both removed at the end.
+/// The longest content of a lock: a process id.
+const LOCK_LEN: u64 = 32;
+
+/// The lock beside the socket's path, removed at the end, and the folder with it.
 struct Place {
     socket: PathBuf,
     lock_path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Place {
     /// Locks the path of the socket, so that it is this process's alone until it ends, however it
-    /// ends.
+    /// ends. What is at either path and is not an appliance's is left as it is.
     fn take(socket: &Path) -> Result<Self, ApplianceError> {
         let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
@@ -152,51 +172,51 @@ impl Place {
         lock_path.push(".lock");
         let lock_path = PathBuf::from(lock_path);
         let failed = |error: io::Error| ApplianceError::Folder(folder.to_owned(), error);
+        // Before a lock is made beside something that was never meant to be a socket.
+        refuse_files(socket)?;
         loop {
-            let mut lock = File::options()
-                .create(true)
-                .truncate(false)
-                .read(true)
-                .write(true)
-                .open(&lock_path)
-                .map_err(failed)?;
+            let mut lock = open_lock(&lock_path).map_err(|error| match error.raw_os_error() {
+                // A link; a folder; a device or a socket.
+                Some(libc::ELOOP | libc::EISDIR | libc::ENXIO) => {
+                    ApplianceError::Lock(lock_path.clone())
+                }
+                _ => failed(error),
+            })?;
+            let holder =
+                holder(&mut lock).ok_or_else(|| ApplianceError::Lock(lock_path.clone()))?;
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-                let holder = fs::read_to_string(&lock_path).unwrap_or_default();
-                return Err(ApplianceError::Busy(socket.to_owned(), holder.trim().to_owned()));
+                return Err(ApplianceError::Busy(socket.to_owned(), holder));
             }
             // Whoever held the lock before may have removed the file after we opened it.
-            let ours = lock.metadata().map_err(failed)?.ino();
-            if fs::metadata(&lock_path).is_ok_and(|current| current.ino() == ours) {
+            if is_at(&lock, &lock_path) {
                 lock.set_len(0).map_err(failed)?;
+                lock.rewind().map_err(failed)?;
                 writeln!(lock, "{}", std::process::id()).map_err(failed)?;
-                return Ok(Self { socket: socket.to_owned(), lock_path, _lock: lock });
+                return Ok(Self { socket: socket.to_owned(), lock_path, lock });
             }
         }
     }
 
     /// Makes the socket, in place of one that a killed appliance left.
-    fn listen(&self) -> Result<UnixListener, ApplianceError> {
+    fn listen(&self) -> Result<(UnixListener, SocketPath), ApplianceError> {
         let failed = |error| ApplianceError::Socket(self.socket.clone(), error);
-        match fs::remove_file(&self.socket) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
-        }
         // The umask is the process's; nothing else makes files yet.
         let former = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-        let listener = UnixListener::bind(&self.socket);
+        let bound = SocketPath::bind(&self.socket);
         rustix::process::umask(former);
-        let listener = listener.map_err(failed)?;
+        let (listener, path) = bound.map_err(failed)?;
         fs::set_permissions(&self.socket, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(listener)
+        listener.set_nonblocking(true).map_err(failed)?;
+        Ok((UnixListener::from_std(listener).map_err(failed)?, path))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // What somebody else removed is removed.
-        let _ = fs::remove_file(&self.socket);
-        let _ = fs::remove_file(&self.lock_path);
+        if is_at(&self.lock, &self.lock_path) {
+            // What somebody else removed is removed.
+            let _ = fs::remove_file(&self.lock_path);
+        }
         if let Some(folder) = self.socket.parent()
             && folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"weft"))
         {
@@ -206,10 +226,56 @@ impl Drop for Place {
     }
 }
 
+/// Refuses a path with something that is no socket. A socket that is alive is an appliance's, as the
+/// lock will tell, or somebody else's, as binding will.
+fn refuse_files(socket: &Path) -> Result<(), ApplianceError> {
+    let occupied = socket_path::is_dead_socket(socket).err().filter(|error| {
+        let occupied = error.get_ref().and_then(|inner| inner.downcast_ref::<Occupied>());
+        occupied == Some(&Occupied::NoSocket)
+    });
+    occupied.map_or(Ok(()), |error| Err(ApplianceError::Socket(socket.to_owned(), error)))
+}
+
+/// Opens the lock, or makes it; nothing that a link leads to, and without waiting for a pipe's other
+/// end.
+fn open_lock(path: &Path) -> io::Result<File> {
+    File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+}
+
+/// The process that a lock names; nothing for a file that is no lock.
+fn holder(lock: &mut File) -> Option<String> {
+    let metadata = lock.metadata().ok()?;
+    if !metadata.is_file() || metadata.len() > LOCK_LEN {
+        return None;
+    }
+    let mut text = String::new();
+    lock.take(LOCK_LEN).read_to_string(&mut text).ok()?;
+    let text = text.trim_end();
+    // One that was made a moment ago is empty.
+    (text.is_empty() || text.parse::<u32>().is_ok()).then(|| text.to_owned())
+}
+
+/// Whether the open file is what the path leads to.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(ours), Ok(there)) => identity(ours) == identity(there),
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+    }
+}
+
 /// Makes the socket's folder, for its owner only, and its parents where they are missing.
 fn make_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let owner = fs::metadata(folder)?.uid();
+    // Not what a link leads to: the link itself may be another user's.
+    let owner = fs::symlink_metadata(folder)?.uid();
     let user = rustix::process::geteuid();
     if owner != user.as_raw() && !user.is_root() && owner != 0 {
         // In a shared place, such as /tmp, another user may have made it first.

@@ -25,4 +25,5 @@ pub mod control;
 pub mod port;
 pub mod runtime;
 pub mod sandbox;
+pub mod socket_path;
 pub mod sys;

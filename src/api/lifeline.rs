@@ -28,7 +28,9 @@ const MAX_WAITING: usize = 16;
 #[derive(Debug, Default)]
 pub struct Inbox {
     octets: Vec<u8>,
-    /// Descriptors received and not yet claimed by a message.
+    /// Descriptors received and not yet claimed by a message. They are closed when nothing more of
+    /// a message is there: among them may be the peer's own end of this connection, which would
+    /// then never close.
     pub descriptors: Vec<OwnedFd>,
 }
 
@@ -54,11 +56,19 @@ impl Inbox {
     /// `InvalidData` when it is not what is spoken here.
     pub fn take<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         let Some(end) = self.octets.iter().position(|octet| *octet == b'\n') else {
+            if !self.has_begun() {
+                self.descriptors.clear();
+            }
             return Ok(None);
         };
         let message = serde_json::from_slice(&self.octets[..end]);
         self.octets.drain(..=end);
         Ok(Some(message.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?))
+    }
+
+    /// Whether a message, or the beginning of one, is there.
+    pub fn has_begun(&self) -> bool {
+        !self.octets.is_empty()
     }
 }
 

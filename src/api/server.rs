@@ -151,9 +151,13 @@ async fn down(
     body: Result<Json<Down>, JsonRejection>,
 ) -> Result<Json<Ended>, Rejected> {
     let Json(Down { keep }) = body.map_err(bad_body)?;
-    let ended = control.wind_down(keep).await;
-    control.end();
-    Ok(Json(ended))
+    // A task of its own: this one is dropped when the client hangs up, and half an end is none.
+    let ended = tokio::spawn(async move {
+        let ended = control.wind_down(keep).await;
+        control.end();
+        ended
+    });
+    ended.await.map(Json).map_err(|error| Rejected::new(500, error.to_string()))
 }
 
 /// Turns the connection into a life line.

@@ -86,6 +86,25 @@ pub struct AttachRequest {
     pub declared: bool,
 }
 
+/// The octets of a command that lists show.
+const MAX_COMMAND: usize = 4096;
+
+/// As much of a command as lists show.
+pub fn shown_command(command: &[String]) -> Vec<String> {
+    let mut room = MAX_COMMAND;
+    let mut shown = Vec::new();
+    for word in command {
+        let end = word.floor_char_boundary(room);
+        shown.push(word[..end].to_owned());
+        // A word without letters takes room as well.
+        room = match room.checked_sub(word.len() + 1) {
+            Some(left) => left,
+            None => break,
+        };
+    }
+    shown
+}
+
 /// One endpoint as the appliance gave it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assigned {
@@ -325,5 +344,25 @@ impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_show_the_beginning_of_a_command() {
+        let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let long = "ä".repeat(MAX_COMMAND);
+        let cases = [
+            (words(&["sleep", "infinity"]), words(&["sleep", "infinity"])),
+            (words(&[]), words(&[])),
+            (words(&["echo", &long, "gone"]), words(&["echo", &long[..4090]])),
+        ];
+        for (command, shown) in cases {
+            assert_eq!(shown_command(&command), shown);
+        }
+        assert!(shown_command(&vec![String::new(); 1 << 20]).len() <= MAX_COMMAND + 1);
     }
 }

@@ -76,9 +76,9 @@ pub struct Run {
     /// Go on in the background
     #[arg(short, long)]
     pub detach: bool,
-    /// Serve an endpoint of the appliance's file
-    #[arg(long, hide = true)]
-    pub declared: bool,
+    /// Serve an endpoint of the file of the appliance that is this process
+    #[arg(long, hide = true, value_name = "PROCESS")]
+    pub declared: Option<u32>,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -109,9 +109,9 @@ pub struct Attach {
     /// Go on in the background
     #[arg(short, long)]
     pub detach: bool,
-    /// Serve an endpoint of the appliance's file
-    #[arg(long, hide = true)]
-    pub declared: bool,
+    /// Serve an endpoint of the file of the appliance that is this process
+    #[arg(long, hide = true, value_name = "PROCESS")]
+    pub declared: Option<u32>,
 }
 
 /// `weft exec`

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use super::args::{Attach, Exec, Run};
 use super::{Complaint, say};
 use crate::api::client::{Client, escaped};
-use crate::api::shapes::{Assigned, AttachRequest, EndpointRequest, Kind, SandboxLine};
+use crate::api::shapes::{
+    Assigned, AttachRequest, EndpointRequest, Kind, SandboxLine, shown_command,
+};
 use crate::background::{self, Ready};
 use crate::control::managed::end_with_parent;
 use crate::control::sandboxes::DEFAULT_NETWORK;
@@ -26,21 +28,23 @@ pub(super) fn run(run: Run, client: Client) -> Result<ExitCode, Complaint> {
     let networks =
         if run.networks.is_empty() { vec![DEFAULT_NETWORK.to_owned()] } else { run.networks };
     let endpoints = networks.iter().map(|text| endpoint(text)).collect::<Result<_, _>>()?;
+    let words: Vec<String> =
+        run.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let request = AttachRequest {
         sandbox: None,
         name: run.name,
         kind: Kind::Run,
         pid: std::process::id(),
-        command: run.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        command: shown_command(&words),
         endpoints,
-        declared: run.declared,
+        declared: run.declared.is_some(),
     };
     let options = run::Options {
         client,
         request,
         as_root: run.root,
         command: run.command,
-        start: !run.declared,
+        start: run.declared.is_none(),
     };
     let mut ready = Some(ready);
     let code = run::run(options, |name| {
@@ -79,19 +83,19 @@ pub(super) fn attach(arguments: Attach, client: &Client) -> Result<ExitCode, Com
         pid: std::process::id(),
         command: vec![path],
         endpoints: vec![wanted],
-        declared: arguments.declared,
+        declared: arguments.declared.is_some(),
     };
     let mut ready = Some(ready);
-    let quiet = arguments.declared || arguments.detach;
-    let attached =
-        attach::attach(client, &request, &target, !arguments.declared, |name, endpoint| {
-            if !quiet {
-                say(&format!("{name}: {}", described(&target, endpoint)));
-            }
-            if let Some(ready) = ready.take() {
-                ready.done(name);
-            }
-        });
+    let start = arguments.declared.is_none();
+    let quiet = !start || arguments.detach;
+    let attached = attach::attach(client, &request, &target, start, |name, endpoint| {
+        if !quiet {
+            say(&format!("{name}: {}", described(&target, endpoint)));
+        }
+        if let Some(ready) = ready.take() {
+            ready.done(name);
+        }
+    });
     match attached {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => fail(Complaint::new(&error).help(error.help()), ready),
@@ -152,9 +156,11 @@ pub(super) fn endpoint(text: &str) -> Result<EndpointRequest, Complaint> {
     Ok(endpoint)
 }
 
-fn prepare(detach: bool, declared: bool) -> Result<Ready, Complaint> {
-    if declared {
-        end_with_parent();
+fn prepare(detach: bool, declared: Option<u32>) -> Result<Ready, Complaint> {
+    if let Some(appliance) = declared
+        && !end_with_parent(appliance)
+    {
+        return Err(Complaint::text("the appliance that declares this endpoint has gone"));
     }
     if !detach {
         return Ok(Ready::nobody());

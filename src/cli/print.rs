@@ -159,6 +159,9 @@ fn show(
     Ok(ExitCode::SUCCESS)
 }
 
+/// The most characters of a cell; the sentences of `show drops` have fewer.
+const MAX_CELL: usize = 200;
+
 /// Columns as wide as their widest cell, three blanks apart.
 pub(super) fn columns(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     columns_of(0, heads, rows)
@@ -171,7 +174,7 @@ pub(super) fn columns_of(
     rows: impl Iterator<Item = Vec<String>>,
 ) -> String {
     let mut table: Vec<Vec<String>> = vec![heads.iter().map(|head| (*head).to_owned()).collect()];
-    table.extend(rows);
+    table.extend(rows.map(|row| row.iter().map(|text| cell(text)).collect()));
     let width = |column: usize| {
         table.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
     };
@@ -185,6 +188,26 @@ pub(super) fn columns_of(
         })
         .collect();
     lines.join("\n")
+}
+
+/// What somebody else wrote, as it may stand on a terminal: without controls, and not without end.
+fn cell(text: &str) -> String {
+    let mut shown = String::new();
+    let mut count = 0;
+    for character in text.chars() {
+        let written: String = if character.is_control() {
+            character.escape_default().collect()
+        } else {
+            character.into()
+        };
+        count += written.chars().count();
+        if count > MAX_CELL {
+            shown.push('…');
+            break;
+        }
+        shown.push_str(&written);
+    }
+    shown
 }
 
 fn kind(kind: Kind) -> &'static str {
@@ -203,5 +226,29 @@ fn age(seconds: u64) -> String {
         120..7_200 => format!("{}m", seconds / 60),
         7_200..172_800 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_shows_what_others_wrote_without_obeying_it() {
+        let long = "x".repeat(1 << 20);
+        let rows = [("ann", "sleep 1"), ("bob", "a\u{1b}[2J\nb"), ("eve", &*long)];
+        let rows = rows.map(|(name, command)| vec![name.to_owned(), command.to_owned()]);
+        let table = columns(&["NAME", "COMMAND"], rows.into_iter());
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines[..3], ["NAME   COMMAND", "ann    sleep 1", r"bob    a\u{1b}[2J\nb"]);
+        assert_eq!(lines[3], format!("eve    {}…", &long[..MAX_CELL]));
+        assert_eq!(lines.len(), 4);
+    }
+
+    #[test]
+    fn every_sentence_about_a_drop_fits_a_cell() {
+        for reason in weft_switch::DropReason::ALL {
+            assert_eq!(cell(reason.sentence()), reason.sentence());
+        }
     }
 }

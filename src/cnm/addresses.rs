@@ -15,7 +15,7 @@ use super::model::MAX_NETWORKS;
 use super::network::{MAX_SUBNETS, Subnet, SubnetSpec};
 
 /// The address space of the model, with what is needed to find free subnets in it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Addresses {
     space: AddressSpace,
     defaults: DefaultPools,

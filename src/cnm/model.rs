@@ -87,7 +87,7 @@ pub struct BuiltIns {
 }
 
 /// What exists: networks, endpoints, and who holds which address.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
     networks: BTreeMap<Id, Network>,
     by_name: BTreeMap<String, Id>,
@@ -97,7 +97,7 @@ pub struct Model {
 }
 
 /// The endpoints of one network, by what is unique among them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Members {
     by_name: BTreeMap<String, Id>,
     by_mac: BTreeMap<MacAddr, Id>,

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use super::failure::Rejected;
 use super::managed::Managed;
 use super::{Control, State, new_id, unix_millis};
+use crate::cnm::options::{LiveOptions, NetworkOptions};
 use crate::cnm::plan::{Change, plan};
-use crate::cnm::{Declared, Edit, Id};
+use crate::cnm::{Declared, DeclaredEndpoint, Edit, Id, Model};
 use crate::config::Config;
 
 impl Control {
@@ -27,23 +28,24 @@ impl Control {
     /// Makes things as `wanted` declares them; a line for each change.
     ///
     /// # Errors
-    /// The first change that breaks a rule; those before it have been undone.
+    /// The first change that breaks a rule; then nothing has changed.
     pub(crate) fn declare(&self, wanted: &Declared) -> Result<Vec<String>, Rejected> {
         let changes = {
             let state = &mut *self.state();
+            state.refuse_when_ending()?;
             let changes = plan(&state.declared, wanted);
             state.refuse_to_cut_off(&changes)?;
-            let mut done: Vec<&Change> = Vec::new();
+            // The rules are tried on a copy, and no step after them can fail.
+            let mut model = state.model.clone();
+            let tried = changes.iter().map(|change| edit(&mut model, change));
+            let effects = tried.collect::<Result<Vec<Effect>, Rejected>>()?;
+            state.model = model;
+            state.hosts.clear();
             for change in &changes {
-                if let Err(rejected) = state.carry_out(self, change) {
-                    for change in done.into_iter().rev() {
-                        if let Err(stuck) = state.carry_out(self, &change.inverse()) {
-                            tracing::error!(error = stuck.failure.message, "cannot be undone");
-                        }
-                    }
-                    return Err(rejected);
-                }
-                done.push(change);
+                state.declared.apply(change);
+            }
+            for effect in effects {
+                state.bring_about(self, effect);
             }
             changes
         };
@@ -53,6 +55,53 @@ impl Control {
         }
         Ok(changes.iter().map(ToString::to_string).collect())
     }
+}
+
+/// What follows from a change outside the model.
+enum Effect {
+    Nothing,
+    Retract(String),
+    RemoveSwitch(Id),
+    UpdateSwitch(Id, LiveOptions),
+    AddSwitch(Id, Box<NetworkOptions>),
+    Serve(String, Box<DeclaredEndpoint>),
+}
+
+/// Carries a change out on the model.
+fn edit(model: &mut Model, change: &Change) -> Result<Effect, Rejected> {
+    Ok(match change {
+        Change::RemoveEndpoint { name, was } => {
+            let network = model.resolve(&was.network)?.id;
+            if let Some(id) = model.endpoint_named(network, name).map(|endpoint| endpoint.id) {
+                model.apply(Edit::RemoveEndpoint(id))?;
+            }
+            Effect::Retract(name.clone())
+        }
+        Change::RemoveNetwork { name, .. } => {
+            let id = model.resolve(name)?.id;
+            model.apply(Edit::RemoveNetwork(name.clone()))?;
+            Effect::RemoveSwitch(id)
+        }
+        Change::UpdateNetwork { name, to, .. } => {
+            let id = model.resolve(name)?.id;
+            let update = to.clone();
+            model.apply(Edit::UpdateNetwork { network: name.clone(), update })?;
+            Effect::UpdateSwitch(id, to.options)
+        }
+        Change::AddNetwork { name, network } => {
+            let id = fresh_id()?;
+            model.apply(Edit::AddNetwork(network.spec(name, id, unix_millis())))?;
+            if network.driver.is_switched() {
+                Effect::AddSwitch(id, Box::new(network.options))
+            } else {
+                Effect::Nothing
+            }
+        }
+        Change::AddEndpoint { name, endpoint } => {
+            model.apply(Edit::AddEndpoint(endpoint.spec(name, fresh_id()?)))?;
+            Effect::Serve(name.clone(), endpoint.clone())
+        }
+    })
 }
 
 impl State {
@@ -76,50 +125,28 @@ impl State {
         Ok(())
     }
 
-    fn carry_out(&mut self, control: &Control, change: &Change) -> Result<(), Rejected> {
-        match change {
-            Change::RemoveEndpoint { name, was } => self.retract(name, &was.network),
-            Change::RemoveNetwork { name, .. } => {
-                let id = self.model.resolve(name)?.id;
-                self.model.apply(Edit::RemoveNetwork(name.clone()))?;
-                self.runtime.remove_switch(id);
-            }
-            Change::UpdateNetwork { name, to, .. } => {
-                let id = self.model.resolve(name)?.id;
-                let update = to.clone();
-                self.model.apply(Edit::UpdateNetwork { network: name.clone(), update })?;
-                self.runtime.update_switch(id, to.options);
-            }
-            Change::AddNetwork { name, network } => {
-                let id = fresh_id()?;
-                self.model.apply(Edit::AddNetwork(network.spec(name, id, unix_millis())))?;
-                if network.driver.is_switched() {
-                    self.runtime.add_switch(id, &network.options);
-                }
-            }
-            Change::AddEndpoint { name, endpoint } => {
-                self.model.apply(Edit::AddEndpoint(endpoint.spec(name, fresh_id()?)))?;
-                self.managed.insert(name.clone(), Managed::start(control, name, endpoint));
+    fn bring_about(&mut self, control: &Control, effect: Effect) {
+        match effect {
+            Effect::Nothing => {}
+            Effect::Retract(name) => self.retract(&name),
+            Effect::RemoveSwitch(id) => self.runtime.remove_switch(id),
+            Effect::UpdateSwitch(id, options) => self.runtime.update_switch(id, options),
+            Effect::AddSwitch(id, options) => self.runtime.add_switch(id, &options),
+            Effect::Serve(name, endpoint) => {
+                let managed = Managed::start(control, &name, &endpoint);
+                self.managed.insert(name, managed);
             }
         }
-        self.declared.apply(change);
-        Ok(())
     }
 
-    /// Takes a declared endpoint away: its process, its port, its addresses.
-    fn retract(&mut self, name: &str, network: &str) {
+    /// Takes a declared endpoint away: its process, its sandbox, its port.
+    fn retract(&mut self, name: &str) {
         if let Some(managed) = self.managed.remove(name) {
             managed.stop();
         }
         let sandbox = self.sandboxes.values().find(|s| s.declared && s.name == *name);
         if let Some(id) = sandbox.map(|sandbox| sandbox.id) {
             self.remove_sandbox(id);
-        }
-        let network = self.model.resolve(network).map(|network| network.id);
-        let endpoint = network.ok().and_then(|id| self.model.endpoint_named(id, name));
-        if let Some(id) = endpoint.map(|endpoint| endpoint.id) {
-            // It was found a moment ago, under the same lock.
-            let _ = self.model.apply(Edit::RemoveEndpoint(id));
         }
     }
 }

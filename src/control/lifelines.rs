@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Control;
 use super::failure::Rejected;
@@ -27,14 +28,15 @@ const GATHER: Duration = Duration::from_millis(20);
 const CROWD: usize = 50;
 /// But never longer than this.
 const GATHER_MOST: Duration = Duration::from_secs(1);
-/// How long a sandbox may take to say who it is.
-const INTRODUCTION: Duration = Duration::from_secs(10);
+/// How long a sandbox may take to say who it is, to finish what it began to say, and to hear what
+/// it is told.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves one life line until it ends.
 pub async fn serve(control: Control, socket: UnixStream) {
     let (outbox, waiting) = mpsc::channel(OUTBOX);
-    let mut line = Line { socket, inbox: Inbox::default() };
-    let introduced = tokio::time::timeout(INTRODUCTION, line.introduction()).await;
+    let mut line = Line::new(socket, PATIENCE);
+    let introduced = timeout(PATIENCE, line.introduction()).await;
     let request = match introduced {
         Ok(Ok(Some(request))) => request,
         Ok(Ok(None)) | Err(_) => return,
@@ -75,9 +77,17 @@ fn gather(sandboxes: usize) -> Duration {
 struct Line {
     socket: UnixStream,
     inbox: Inbox,
+    /// How long the peer may take to finish a message, or to make room for one.
+    patience: Duration,
+    /// When the rest of a message that has begun must be there.
+    finish_by: Option<Instant>,
 }
 
 impl Line {
+    fn new(socket: UnixStream, patience: Duration) -> Self {
+        Self { socket, inbox: Inbox::default(), patience, finish_by: None }
+    }
+
     async fn introduction(&mut self) -> io::Result<Option<AttachRequest>> {
         match self.next().await? {
             Some(FromSandbox::Attach(request)) => Ok(Some(request)),
@@ -104,9 +114,11 @@ impl Line {
         let mut membership = control.membership();
         membership.mark_unchanged();
         let mut hosts = control.hosts(sandbox);
-        self.send(&FromAppliance::Hosts(hosts.to_string())).await?;
+        self.send_octets(&hosts).await?;
         control.membership_changed();
+        let mut tell_at: Option<Instant> = None;
         loop {
+            let tell = sleep_until(tell_at.unwrap_or_else(Instant::now));
             tokio::select! {
                 said = self.next() => match said? {
                     Some(message) => self.answer(control, sandbox, message).await?,
@@ -117,16 +129,19 @@ impl Line {
                     // The control plane removed the sandbox itself.
                     None => return Ok(()),
                 },
-                changed = membership.changed() => {
+                changed = membership.changed(), if tell_at.is_none() => {
                     if changed.is_err() {
                         return Ok(());
                     }
-                    tokio::time::sleep(gather(control.sandbox_count())).await;
+                    tell_at = Some(Instant::now() + gather(control.sandbox_count()));
+                }
+                () = tell, if tell_at.is_some() => {
+                    tell_at = None;
                     membership.mark_unchanged();
                     let current = control.hosts(sandbox);
                     if current != hosts {
                         hosts = current;
-                        self.send(&FromAppliance::Hosts(hosts.to_string())).await?;
+                        self.send_octets(&hosts).await?;
                     }
                 }
             }
@@ -182,12 +197,10 @@ impl Line {
     async fn next(&mut self) -> io::Result<Option<FromSandbox>> {
         loop {
             if let Some(message) = self.inbox.take()? {
+                self.finish_by = None;
                 return Ok(Some(message));
             }
-            let (socket, inbox) = (&self.socket, &mut self.inbox);
-            let received =
-                socket.async_io(Interest::READABLE, || inbox.receive(socket.as_fd())).await;
-            match received {
+            match self.receive().await {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
@@ -196,11 +209,28 @@ impl Line {
         }
     }
 
+    /// Waits for more of a message; false when the peer is gone.
+    async fn receive(&mut self) -> io::Result<bool> {
+        let (socket, inbox) = (&self.socket, &mut self.inbox);
+        let has_begun = inbox.has_begun();
+        let received = socket.async_io(Interest::READABLE, || inbox.receive(socket.as_fd()));
+        if !has_begun {
+            self.finish_by = None;
+            return received.await;
+        }
+        // Kept in the line: whoever waits here is called away whenever there is something to tell.
+        let finish_by = *self.finish_by.get_or_insert_with(|| Instant::now() + self.patience);
+        timeout_at(finish_by, received).await?
+    }
+
     async fn send(&mut self, message: &FromAppliance) -> io::Result<()> {
-        let octets = encode(message)?;
-        let mut rest = &octets[..];
+        self.send_octets(&encode(message)?).await
+    }
+
+    async fn send_octets(&mut self, mut rest: &[u8]) -> io::Result<()> {
+        let give_up_at = Instant::now() + self.patience;
         while !rest.is_empty() {
-            self.socket.writable().await?;
+            timeout_at(give_up_at, self.socket.writable()).await??;
             match self.socket.try_write(rest) {
                 Ok(sent) => rest = &rest[sent..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -210,3 +240,6 @@ impl Line {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
 //! Endpoints that the file declares: the processes that serve them.
 //!
 //! Each declared endpoint is a `weft run` or `weft attach` of our own, so there is one way to make a
-//! sandbox and not two. A process that ends is started again, at once the first time, then more and
+//! sandbox and not two. A process that ends is started again, soon the first time, then more and
 //! more slowly; it ends with the appliance, also when the appliance is killed.
 
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, parent_id};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::cnm::{Attach, DeclaredEndpoint};
 
 /// The first pause before a process is started again, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// A process that ran this long is started again without a pause.
+/// After a process that ran this long the pause is the first one again.
 const STEADY: Duration = Duration::from_secs(10);
 /// How long a process may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -116,7 +116,8 @@ fn command(socket: &std::path::Path, name: &str, endpoint: &DeclaredEndpoint) ->
         Attach::Command(_) => "run",
         Attach::Netns(_) | Attach::Tap(_) | Attach::Qemu(_) => "attach",
     };
-    command.arg(verb).arg("--socket").arg(socket).arg("--declared").arg("--name").arg(name);
+    command.arg(verb).arg("--socket").arg(socket).arg("--name").arg(name);
+    command.arg("--declared").arg(std::process::id().to_string());
     let mut network = endpoint.network.clone();
     if let Some(ifname) = &endpoint.ifname {
         network.push_str(&format!(",ifname={ifname}"));
@@ -134,9 +135,10 @@ fn command(socket: &std::path::Path, name: &str, endpoint: &DeclaredEndpoint) ->
     command
 }
 
-/// Makes this process end when the appliance that started it does, however that ends. For the
-/// processes above, when they start.
-pub fn end_with_parent() {
-    // Without it, an appliance that is killed leaves the sandbox to its supervisor; that is no harm.
+/// Makes this process end when the appliance that started it does, however that ends; false when
+/// it has ended already. For the processes above, when they start.
+pub fn end_with_parent(appliance: u32) -> bool {
+    // Without it, an appliance that is killed ends this process by the life line, a little later.
     let _ = set_parent_process_death_signal(Some(Signal::TERM));
+    parent_id() == appliance
 }

@@ -83,6 +83,7 @@ impl Control {
         wanted: &EndpointRequest,
     ) -> Result<(Id, oneshot::Receiver<Result<(), Failure>>), Rejected> {
         let state = &mut *self.state();
+        state.refuse_when_ending()?;
         let driver = state.model.resolve(&wanted.network)?.driver;
         let joining = state.sandboxes.get(&sandbox).ok_or_else(ended)?;
         check(joining, driver)?;
@@ -95,7 +96,7 @@ impl Control {
         let ifname = free_name(joining, wanted.ifname.as_deref())?;
         let outbox = joining.outbox.clone();
         let newcomer = Newcomer { name: &name, kind, declared: false, is_on_others };
-        let mut attached = state.add_endpoint(newcomer, wanted, &ifname)?;
+        let mut attached = state.add_endpoint(newcomer, wanted, ifname)?;
         let message = FromAppliance::Connect(Box::new(attached.assigned.clone()));
         if outbox.try_send(message).is_err() {
             state.release(&attached);
@@ -112,6 +113,7 @@ impl Control {
         if let Some(sandbox) = state.sandboxes.get_mut(&sandbox) {
             sandbox.endpoints.push(attached);
         }
+        state.hosts.clear();
         Ok((endpoint, told))
     }
 
@@ -154,6 +156,7 @@ impl State {
         let place = sandbox.endpoints.iter().position(|own| own.assigned.id == endpoint)?;
         let attached = sandbox.endpoints.remove(place);
         self.release(&attached);
+        self.hosts.clear();
         Some(attached)
     }
 }

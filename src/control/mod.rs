@@ -6,12 +6,15 @@
 
 pub mod declared;
 pub mod failure;
+mod hosts;
 pub mod lifelines;
 pub mod managed;
 pub mod memberships;
+mod names;
 pub mod networks;
 pub mod sandboxes;
 pub mod tables;
+mod winding_down;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -20,11 +23,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::rand::{GetRandomFlags, getrandom};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 
+use crate::api::shapes::Ended;
 use crate::cnm::{BuiltIns, Declared, Id, Model, Network, Origin};
 use crate::runtime::Runtime;
 use managed::Managed;
+use names::Names;
 use sandboxes::Sandbox;
 use weft_ipam::{DefaultPools, GlobalId};
 
@@ -58,6 +63,8 @@ struct Shared {
     state: Mutex<State>,
     /// Goes up when an endpoint came or went, so that life lines tell the neighbours' names.
     membership: watch::Sender<u64>,
+    /// What winding down has ended. It happens once, whoever asks how often.
+    wound_down: OnceCell<Ended>,
     /// Asks the appliance to end.
     ending: Notify,
 }
@@ -70,9 +77,12 @@ pub(crate) struct State {
     pub(crate) sandboxes: BTreeMap<Id, Sandbox>,
     pub(crate) declared: Declared,
     pub(crate) managed: BTreeMap<String, Managed>,
-    /// Texts of hosts files by the networks they are for, until a name or address changes.
-    pub(crate) hosts: BTreeMap<Vec<Id>, Arc<str>>,
-    /// Whether the appliance is about to end: then nobody needs to know who else has gone.
+    /// The names of the sandboxes.
+    pub(crate) names: Names,
+    /// Messages with hosts files, until a name or address changes.
+    pub(crate) hosts: hosts::Messages,
+    /// Whether the appliance is about to end: then nothing new begins, and nobody needs to know who
+    /// else has gone.
     pub(crate) ending: bool,
     /// When the last sandbox went, or the appliance started.
     pub(crate) idle_since: Instant,
@@ -105,6 +115,7 @@ impl Control {
             sandboxes: BTreeMap::new(),
             declared: Declared::default(),
             managed: BTreeMap::new(),
+            names: Names::default(),
             hosts: BTreeMap::new(),
             ending: false,
             idle_since: Instant::now(),
@@ -114,6 +125,7 @@ impl Control {
             started: Instant::now(),
             state: Mutex::new(state),
             membership: watch::Sender::new(0),
+            wound_down: OnceCell::new(),
             ending: Notify::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -131,18 +143,15 @@ impl Control {
 
     /// The state, for a short while.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere must not take the API with it; every change is whole before it unlocks.
+        // The program ends at a panic. A test goes on, and shows the panic, not this lock.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the life lines that names or addresses changed.
     pub(crate) fn membership_changed(&self) {
-        let mut state = self.state();
-        state.hosts.clear();
-        if state.ending {
+        if self.state().ending {
             return;
         }
-        drop(state);
         self.shared.membership.send_modify(|generation| *generation += 1);
     }
 
@@ -211,3 +220,6 @@ pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

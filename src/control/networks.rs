@@ -24,6 +24,7 @@ impl Control {
             Ok(taken) => state.model.observe(taken),
             Err(error) => tracing::warn!(%error, "the host's subnets cannot be told"),
         }
+        state.refuse_when_ending()?;
         let (id, name, options) = (spec.id, spec.name.clone(), spec.options);
         let driver = spec.driver;
         state.model.apply(Edit::AddNetwork(spec))?;

@@ -1,10 +1,9 @@
 //! Sandboxes come, get their ports, and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use weft_switch::PortId;
@@ -12,17 +11,14 @@ use weft_switch::PortId;
 use super::failure::Rejected;
 use super::{Control, State, new_id};
 use crate::api::shapes::{
-    Assigned, AttachRequest, Ended, EndpointRequest, Failure, FromAppliance, Kind,
+    Assigned, AttachRequest, EndpointRequest, Failure, FromAppliance, Kind, shown_command,
 };
+use crate::cnm::id::MAX_NAME;
 use crate::cnm::{Driver, Edit, EndpointKind, EndpointSpec, Id, Origin};
 use crate::runtime::{Medium, Station};
 
 /// Networks that one sandbox may ask for at once.
 pub(super) const MAX_ENDPOINTS: usize = 32;
-/// How long sandboxes may take to end when the appliance does.
-const GRACE: Duration = Duration::from_secs(5);
-/// How often it is looked whether they have.
-const LOOK: Duration = Duration::from_millis(10);
 /// Where a sandbox goes that names no network.
 pub const DEFAULT_NETWORK: &str = "bridge";
 
@@ -90,13 +86,18 @@ impl Control {
         request: &AttachRequest,
         outbox: mpsc::Sender<FromAppliance>,
     ) -> Result<(Id, String, Vec<Assigned>), Rejected> {
-        if request.endpoints.len() > MAX_ENDPOINTS {
-            let message = format!("a sandbox can be on at most {MAX_ENDPOINTS} networks");
-            return Err(Rejected::new(400, message));
-        }
+        check_endpoints(request)?;
+        let ifnames = ifnames(&request.endpoints)?;
         let fresh = new_id().map_err(|error| Rejected::new(500, error.to_string()))?;
         let state = &mut *self.state();
+        state.refuse_when_ending()?;
         let id = request.sandbox.unwrap_or(fresh);
+        if state.sandboxes.contains_key(&id) {
+            // Ids are no secret. Whoever comes back finds its own free once its old life line has
+            // been seen to end.
+            let message = format!("sandbox {} is here already", id.short());
+            return Err(Rejected::new(409, message));
+        }
         let name = state.name_for(request)?;
         let mut attached: Vec<Attached> = Vec::new();
         let newcomer = Newcomer {
@@ -105,11 +106,8 @@ impl Control {
             declared: request.declared,
             is_on_others: request.endpoints.len() > 1,
         };
-        for wanted in &request.endpoints {
-            // Whoever comes back may be on more networks than the file declares.
-            let declared = request.declared && attached.is_empty();
-            let newcomer = Newcomer { declared, ..newcomer };
-            match state.add_endpoint(newcomer, wanted, &format!("eth{}", attached.len())) {
+        for (wanted, ifname) in request.endpoints.iter().zip(ifnames) {
+            match state.add_endpoint(newcomer, wanted, ifname) {
                 Ok(endpoint) => attached.push(endpoint),
                 Err(rejected) => {
                     for endpoint in attached {
@@ -125,14 +123,16 @@ impl Control {
             name: name.clone(),
             kind: request.kind,
             pid: None,
-            command: request.command.clone(),
+            command: shown_command(&request.command),
             since: Instant::now(),
             endpoints: attached,
             outbox,
             declared: request.declared,
             leaving: BTreeMap::new(),
         };
+        state.names.take(&name);
         state.sandboxes.insert(id, sandbox);
+        state.hosts.clear();
         Ok((id, name, assigned))
     }
 
@@ -179,10 +179,16 @@ impl Control {
         }
     }
 
-    /// Takes everything back that a sandbox had. Does nothing when it has gone already.
+    /// Takes everything back that a sandbox had whose life line has ended. Does nothing when it has
+    /// gone already, also when another has its id since.
     pub(crate) fn dismiss(&self, sandbox: Id) {
-        let gone = self.state().remove_sandbox(sandbox);
-        if gone.is_some() {
+        let gone = {
+            let state = &mut *self.state();
+            let has_ended = |sandbox: &Sandbox| sandbox.outbox.is_closed();
+            state.sandboxes.get(&sandbox).is_some_and(has_ended)
+                && state.remove_sandbox(sandbox).is_some()
+        };
+        if gone {
             self.membership_changed();
         }
     }
@@ -214,77 +220,6 @@ impl Control {
         sandbox.is_some_and(|sandbox| sandbox.outbox.try_send(message).is_ok())
     }
 
-    /// Ends what the file declares and, unless `keep`, every other sandbox too; what still runs
-    /// after a while is killed.
-    pub(crate) async fn wind_down(&self, keep: bool) -> Ended {
-        let managed = {
-            let mut state = self.state();
-            state.ending = true;
-            std::mem::take(&mut state.managed)
-        };
-        let mut ended = Ended::default();
-        for sandbox in self.state().sandboxes.values() {
-            if keep && !sandbox.declared {
-                ended.kept.push(sandbox.name.clone());
-            } else {
-                ended.stopped.push(sandbox.name.clone());
-            }
-        }
-        ended.stopped.sort();
-        ended.kept.sort();
-        for process in managed.values() {
-            process.stop();
-        }
-        for signal in [libc::SIGTERM, libc::SIGKILL] {
-            if keep || self.stop_all(signal).await {
-                break;
-            }
-        }
-        for (_, process) in managed {
-            process.ended().await;
-        }
-        ended
-    }
-
-    /// Signals every sandbox of others and waits; true when all have gone.
-    async fn stop_all(&self, signal: i32) -> bool {
-        for sandbox in self.state().sandboxes.values().filter(|sandbox| !sandbox.declared) {
-            // One that does not listen is lost with the appliance.
-            let _ = sandbox.outbox.try_send(FromAppliance::Signal(signal));
-        }
-        let patience = Instant::now() + GRACE;
-        while Instant::now() < patience {
-            if self.state().sandboxes.values().all(|sandbox| sandbox.declared) {
-                return true;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        false
-    }
-
-    /// The text of a sandbox's hosts file. Sandboxes on the same networks have the same text, so it
-    /// is made once for all of them.
-    pub(crate) fn hosts(&self, sandbox: Id) -> Arc<str> {
-        let state = &mut *self.state();
-        let Some(sandbox) = state.sandboxes.get(&sandbox) else { return Arc::default() };
-        let mut networks: Vec<Id> = sandbox.endpoints.iter().map(|a| a.network).collect();
-        networks.sort_unstable();
-        if let Some(text) = state.hosts.get(&networks) {
-            return Arc::clone(text);
-        }
-        let endpoints: Vec<Id> = sandbox.endpoints.iter().map(|a| a.assigned.id).collect();
-        let mut text = String::from(
-            "# Written by weft: this sandbox and its neighbours.\n\
-             127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n",
-        );
-        for (address, names) in state.model.hosts_for(&endpoints) {
-            text.push_str(&format!("{address}\t{}\n", names.join(" ")));
-        }
-        let text: Arc<str> = text.into();
-        state.hosts.insert(networks, Arc::clone(&text));
-        text
-    }
-
     /// How many sandboxes there are.
     pub(crate) fn sandbox_count(&self) -> usize {
         self.state().sandboxes.len()
@@ -295,6 +230,8 @@ impl State {
     /// Removes a sandbox with its ports and endpoints.
     pub(crate) fn remove_sandbox(&mut self, id: Id) -> Option<Sandbox> {
         let sandbox = self.sandboxes.remove(&id)?;
+        self.names.free(&sandbox.name);
+        self.hosts.clear();
         for attached in &sandbox.endpoints {
             self.release(attached);
         }
@@ -315,40 +252,12 @@ impl State {
         }
     }
 
-    fn name_for(&self, request: &AttachRequest) -> Result<String, Rejected> {
-        let taken = |name: &str| self.sandboxes.values().any(|sandbox| sandbox.name == name);
-        let declared = |name: &str| self.declared.endpoints.contains_key(name);
-        match &request.name {
-            Some(name) if taken(name) => {
-                Err(Rejected::new(409, format!("the name {name} is taken by another sandbox"))
-                    .help("choose another name; `weft ps` lists the names in use"))
-            }
-            Some(name) if request.declared && !declared(name) => {
-                Err(Rejected::new(409, format!("the file declares no endpoint {name} any more")))
-            }
-            Some(name) if declared(name) && !request.declared => Err(Rejected::new(
-                409,
-                format!("the name {name} belongs to an endpoint of the file"),
-            )
-            .help("choose another name")),
-            Some(name) => Ok(name.clone()),
-            None => {
-                let program = request.command.first().map_or("sandbox", String::as_str);
-                let stem = stem_of(program);
-                (1..)
-                    .map(|number| format!("{stem}-{number}"))
-                    .find(|name| !taken(name) && !declared(name))
-                    .ok_or_else(|| Rejected::new(500, "no name is free"))
-            }
-        }
-    }
-
     /// Makes an endpoint, or takes the one that the file made.
     pub(super) fn add_endpoint(
         &mut self,
         newcomer: Newcomer<'_>,
         wanted: &EndpointRequest,
-        ifname: &str,
+        ifname: String,
     ) -> Result<Attached, Rejected> {
         let network = self.model.resolve(&wanted.network)?;
         let (network, driver) = (network.id, network.driver);
@@ -358,7 +267,6 @@ impl State {
         } else {
             self.new_endpoint(kind, name, wanted)?
         };
-        let ifname = wanted.ifname.clone().unwrap_or_else(|| ifname.to_owned());
         let network = self.model.network(network);
         let endpoint = self.model.endpoint(id);
         let (Some(network), Some(endpoint)) = (network, endpoint) else {
@@ -379,8 +287,9 @@ impl State {
         let has_port = assigned.port;
         let attached = Attached { assigned, network, port: None, declared, joining: None };
         if is_on_others && !has_port {
+            let name = attached.assigned.network.clone();
             self.release(&attached);
-            let message = format!("network {} cannot be combined with others", wanted.network);
+            let message = format!("network {name} cannot be combined with others");
             return Err(Rejected::new(400, message));
         }
         Ok(attached)
@@ -388,10 +297,16 @@ impl State {
 
     /// The endpoint that the file made for the sandbox that is coming now.
     fn declared_endpoint(&self, network: Id, name: &str) -> Result<Id, Rejected> {
-        self.model
-            .endpoint_named(network, name)
-            .map(|endpoint| endpoint.id)
-            .ok_or_else(|| Rejected::new(409, format!("the file declares no endpoint {name}")))
+        let id =
+            self.model.endpoint_named(network, name).map(|endpoint| endpoint.id).ok_or_else(
+                || Rejected::new(409, format!("the file declares no endpoint {name}")),
+            )?;
+        let mut attached = self.sandboxes.values().flat_map(|sandbox| &sandbox.endpoints);
+        if attached.any(|attached| attached.assigned.id == id) {
+            let message = format!("the endpoint {name} is attached already");
+            return Err(Rejected::new(409, message));
+        }
+        Ok(id)
     }
 
     fn new_endpoint(
@@ -402,6 +317,7 @@ impl State {
     ) -> Result<Id, Rejected> {
         let mac = match &wanted.mac {
             Some(text) => Some(text.parse().map_err(|error| {
+                let text: String = text.chars().take(MAX_NAME).collect();
                 Rejected::new(400, format!("{text:?} is no MAC address: {error}"))
             })?),
             None => None,
@@ -425,6 +341,37 @@ impl State {
     }
 }
 
+fn check_endpoints(request: &AttachRequest) -> Result<(), Rejected> {
+    let most = if request.declared { 1 } else { MAX_ENDPOINTS };
+    let message = match request.endpoints.len() {
+        // Whoever comes back may have been taken off every network.
+        0 if request.sandbox.is_some() => return Ok(()),
+        // A network of the driver `none` is there for those who want no network.
+        0 => "a sandbox is on one network at least".to_owned(),
+        count if count <= most => return Ok(()),
+        _ if request.declared => "an endpoint of the file is on one network".to_owned(),
+        _ => format!("a sandbox can be on at most {MAX_ENDPOINTS} networks"),
+    };
+    Err(Rejected::new(400, message))
+}
+
+/// What the interfaces inside are called: as asked for, and else the first of `eth0`, `eth1` and so
+/// on that is free.
+fn ifnames(endpoints: &[EndpointRequest]) -> Result<Vec<String>, Rejected> {
+    let mut taken: BTreeSet<&str> = BTreeSet::new();
+    for ifname in endpoints.iter().filter_map(|wanted| wanted.ifname.as_deref()) {
+        if !taken.insert(ifname) {
+            let ifname: String = ifname.chars().take(MAX_NAME).collect();
+            let message = format!("two endpoints of one sandbox are to be called {ifname:?}");
+            return Err(Rejected::new(400, message).help("give one of them another ifname"));
+        }
+    }
+    let mut free =
+        (0..).map(|number| format!("eth{number}")).filter(|ifname| !taken.contains(&**ifname));
+    let names = endpoints.iter().map(|wanted| wanted.ifname.clone().or_else(|| free.next()));
+    Ok(names.flatten().collect())
+}
+
 fn endpoint_kind(kind: Kind) -> EndpointKind {
     match kind {
         Kind::Run => EndpointKind::Sandbox,
@@ -432,13 +379,4 @@ fn endpoint_kind(kind: Kind) -> EndpointKind {
         Kind::Tap => EndpointKind::Tap,
         Kind::Qemu => EndpointKind::Qemu,
     }
-}
-
-/// The part of a program's path that makes a name.
-fn stem_of(program: &str) -> String {
-    let file = program.rsplit('/').next().unwrap_or_default();
-    let stem: String =
-        file.chars().filter(|c| c.is_ascii_alphanumeric() || "_.-".contains(*c)).take(32).collect();
-    let stem = stem.trim_start_matches(['_', '.', '-']);
-    if stem.is_empty() { "sandbox".to_owned() } else { stem.to_owned() }
 }

@@ -3,9 +3,10 @@
 //! Each worker has counters of its own for every port, so that no two threads write one cache line:
 //! an increment is a plain load and store. Reading adds them up. Two equations hold at rest:
 //!
-//! - frames in = forwarded + flooded + answered + dropped (reasons of the ingress stage)
+//! - frames in = forwarded + flooded + dropped (reasons of the ingress stage)
 //! - copies out = transmitted + dropped (reasons of the egress stage), over all ports, where a
-//!   forwarded frame makes one copy and a flooded one a copy per port it is flooded to.
+//!   forwarded frame makes one copy and a flooded one a copy per port it is flooded to. A superframe
+//!   of whose segments some could not be sent counts as dropped.
 
 use std::iter::Sum;
 use std::sync::atomic::{AtomicU64, Ordering};

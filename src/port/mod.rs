@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 use weft_frame::Header;
 use weft_frame::virtio::{self, Offload};
 use weft_switch::{DropReason, PortId};
@@ -23,6 +23,9 @@ use weft_switch::{DropReason, PortId};
 use crate::sys;
 use counters::Counters;
 use stream::Stream;
+
+/// Says that a positioned read or write is none.
+const NO_OFFSET: u64 = u64::MAX;
 
 /// One way into and out of the switch.
 #[derive(Debug)]
@@ -37,6 +40,10 @@ pub struct Port {
     counters: Box<[Counters]>,
     /// Set when the other side has gone: the device was deleted, or the peer hung up.
     gone: AtomicBool,
+    /// Set while a worker reads it, so that no second one does.
+    claimed: AtomicBool,
+    /// Whether the kernel takes the wish not to wait with each call (Linux 5.11 for a TAP).
+    takes_nowait: AtomicBool,
 }
 
 /// The kinds of port.
@@ -98,7 +105,15 @@ impl Port {
 
     fn new(id: PortId, mtu: u16, workers: usize, kind: PortKind) -> Self {
         let counters = (0..workers).map(|_| Counters::default()).collect();
-        Self { id, mtu, kind, counters, gone: AtomicBool::new(false) }
+        Self {
+            id,
+            mtu,
+            kind,
+            counters,
+            gone: AtomicBool::new(false),
+            claimed: AtomicBool::new(false),
+            takes_nowait: AtomicBool::new(true),
+        }
     }
 
     /// The counters that worker `worker` keeps for this port.
@@ -109,6 +124,44 @@ impl Port {
     /// All workers' counters of this port, added up.
     pub fn totals(&self) -> counters::Totals {
         self.counters.iter().map(Counters::read).sum()
+    }
+
+    /// Makes the caller the one worker that reads this port; false while another one is.
+    pub fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::Acquire)
+    }
+
+    /// Lets another worker read this port.
+    pub fn release(&self) {
+        self.claimed.store(false, Ordering::Release);
+    }
+
+    /// Reads one frame with its virtio-net header from a TAP, if there is one.
+    ///
+    /// Never waits: the descriptor's own mode could be changed by whoever holds a copy of it.
+    ///
+    /// # Errors
+    /// `EAGAIN` when there is none; `EBADFD` when the device has gone.
+    pub fn read_tap(&self, tap: &OwnedFd, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+        if self.takes_nowait.load(Ordering::Relaxed) {
+            let mut slices = [io::IoSliceMut::new(buffer)];
+            match rustix::io::preadv2(tap, &mut slices, NO_OFFSET, ReadWriteFlags::NOWAIT) {
+                Err(Errno::OPNOTSUPP) => self.takes_nowait.store(false, Ordering::Relaxed),
+                other => return other,
+            }
+        }
+        rustix::io::read(tap, buffer)
+    }
+
+    fn write_tap(&self, tap: &OwnedFd, packet: &[u8]) -> rustix::io::Result<usize> {
+        if self.takes_nowait.load(Ordering::Relaxed) {
+            let slices = [io::IoSlice::new(packet)];
+            match rustix::io::pwritev2(tap, &slices, NO_OFFSET, ReadWriteFlags::NOWAIT) {
+                Err(Errno::OPNOTSUPP) => self.takes_nowait.store(false, Ordering::Relaxed),
+                other => return other,
+            }
+        }
+        rustix::io::write(tap, packet)
     }
 
     /// Marks that nothing will come from, or go to, this port any more.
@@ -140,10 +193,12 @@ impl Port {
             return Err(DropReason::TooBig);
         }
         match &self.kind {
-            PortKind::Tap(tap) => write_tap(tap, packet).inspect_err(|reason| {
-                if *reason == DropReason::PortGone {
+            PortKind::Tap(tap) => self.write_tap(tap, packet).map(drop).map_err(|errno| {
+                let reason = refusal(errno);
+                if reason == DropReason::PortGone {
                     self.mark_gone();
                 }
+                reason
             }),
             PortKind::Stream(stream) => stream.transmit(frame, offload, scratch),
         }
@@ -163,13 +218,6 @@ impl AsFd for Port {
 fn untagged_len(frame: &[u8]) -> usize {
     let tags = Header::parse(frame).map_or(0, |header| header.payload - weft_frame::header::LEN);
     frame.len() - tags
-}
-
-fn write_tap(tap: &OwnedFd, packet: &[u8]) -> Result<(), DropReason> {
-    match rustix::io::write(tap, packet) {
-        Ok(_) => Ok(()),
-        Err(errno) => Err(refusal(errno)),
-    }
 }
 
 /// What a failed write to a TAP means for the frame.

@@ -1,7 +1,7 @@
 //! One frame's way through the appliance, whatever it was read with.
 //!
 //! [`Path::take`] is given a frame with its virtio-net header, asks the switch, and carries the
-//! verdict out. Both engines call it for every frame; it makes no system call but the writes.
+//! verdict out. It makes no system call but the writes.
 
 use weft_frame::virtio::{self, Offload, VirtioHeader};
 use weft_switch::{DropReason, Instant, PortId, Switch, Verdict};
@@ -48,6 +48,13 @@ impl Path {
             }
             Ok((Verdict::Drop(reason), _)) | Err(reason) => counters.dropped(reason),
         }
+    }
+
+    /// Counts a frame that came in and could not be read.
+    pub fn unreadable(&self, ingress: &Port) {
+        let counters = ingress.counters(self.worker);
+        counters.received(0);
+        counters.dropped(DropReason::BadOffload);
     }
 
     fn decide(

@@ -41,9 +41,6 @@ const SHARES: usize = 4;
 /// FDB slots looked at per tick and network.
 const AGEING_BUDGET: usize = 1 << 16;
 
-/// How long a port may be between two workers. A turn is far shorter.
-const HAND_OVER: std::time::Duration = std::time::Duration::from_millis(50);
-
 /// How a port's frames reach us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Medium {
@@ -90,7 +87,6 @@ pub struct Runtime {
     /// Numbers of ports that a worker may still hold.
     retired: HashMap<PortId, (Weak<Port>, Arc<Fdb>)>,
     last_number: u16,
-    generation: u64,
     watch: Watch,
     closer: Closer,
     seed: u64,
@@ -113,8 +109,8 @@ struct PortState {
     network: Id,
     station: Station,
     storm: Option<Arc<StormControl>>,
-    /// The worker that reads it; none while it changes hands.
-    reader: Option<usize>,
+    /// The worker that is to read it.
+    reader: usize,
 }
 
 impl Runtime {
@@ -138,7 +134,6 @@ impl Runtime {
             ports: BTreeMap::new(),
             retired: HashMap::new(),
             last_number: 0,
-            generation: 0,
             watch: Watch::default(),
             closer: Closer::start()?,
             seed,
@@ -212,7 +207,7 @@ impl Runtime {
         pin_station(&switch.fdb, &station, id, switch.options.spoof);
         let storm = switch.options.storm_control.map(|rate| new_storm_control(rate.get()));
         let port = Arc::new(port);
-        self.ports.insert(id, PortState { port, network, station, storm, reader: Some(0) });
+        self.ports.insert(id, PortState { port, network, station, storm, reader: 0 });
         self.publish();
         Ok(id)
     }
@@ -257,9 +252,9 @@ impl Runtime {
         let burdens: Vec<Burden> = self
             .ports
             .iter()
-            .filter_map(|(id, state)| {
+            .map(|(id, state)| {
                 let cost = self.watch.cost(*id, &state.port.totals());
-                state.reader.map(|reader| Burden { port: *id, reader, cost })
+                Burden { port: *id, reader: state.reader, cost }
             })
             .collect();
         self.watch.forget_except(&self.ports);
@@ -267,22 +262,9 @@ impl Runtime {
         if moves.is_empty() {
             return;
         }
-        // Nobody reads a port while it changes hands, so that its frames keep their order.
-        for (id, _) in &moves {
-            if let Some(state) = self.ports.get_mut(id) {
-                state.reader = None;
-            }
-        }
-        let generation = self.publish();
-        let patience = std::time::Instant::now() + HAND_OVER;
-        while !self.workers.iter().all(|worker| worker.has_adopted(generation))
-            && std::time::Instant::now() < patience
-        {
-            std::thread::sleep(HAND_OVER / 1000);
-        }
         for (id, reader) in moves {
             if let Some(state) = self.ports.get_mut(&id) {
-                state.reader = Some(reader);
+                state.reader = reader;
             }
         }
         self.publish();
@@ -295,7 +277,7 @@ impl Runtime {
 
     /// What a port has counted, and the worker that reads it.
     pub fn port_totals(&self, id: PortId) -> Option<(Totals, usize)> {
-        self.ports.get(&id).map(|state| (state.port.totals(), state.reader.unwrap_or_default()))
+        self.ports.get(&id).map(|state| (state.port.totals(), state.reader))
     }
 
     /// What was counted at ports of a network that have gone since.
@@ -331,7 +313,7 @@ impl Runtime {
             .find(|id| !self.ports.contains_key(id) && !self.retired.contains_key(id))
     }
 
-    fn publish(&mut self) -> u64 {
+    fn publish(&mut self) {
         let mut topology = Topology::builder();
         for switch in self.switches.values() {
             topology = topology.network(switch.number, Arc::clone(&switch.fdb));
@@ -342,13 +324,10 @@ impl Runtime {
             }
         }
         let ports = self.ports.values().map(|state| (Arc::clone(&state.port), state.reader));
-        self.generation += 1;
-        let generation = self.generation;
-        self.published.store(Arc::new(Picture::new(generation, topology.build(), ports)));
+        self.published.store(Arc::new(Picture::new(topology.build(), ports)));
         for worker in &self.workers {
             worker.wake();
         }
-        generation
     }
 }
 

@@ -17,9 +17,7 @@ pub struct Picture {
     /// Which port is in which network, and what it may do there.
     pub topology: Topology,
     /// The ports by [`PortId::index`], each with the worker that reads it.
-    ports: Vec<Option<(Arc<Port>, Option<usize>)>>,
-    /// Goes up with every picture.
-    pub generation: u64,
+    ports: Vec<Option<(Arc<Port>, usize)>>,
     /// Workers that see this end.
     pub stop: bool,
 }
@@ -28,12 +26,8 @@ pub struct Picture {
 pub type Published = Arc<ArcSwap<Picture>>;
 
 impl Picture {
-    /// A picture of `topology` with its ports, each with the worker that reads it, if one does.
-    pub fn new(
-        generation: u64,
-        topology: Topology,
-        ports: impl IntoIterator<Item = (Arc<Port>, Option<usize>)>,
-    ) -> Self {
+    /// A picture of `topology` with its ports, each with the worker that reads it.
+    pub fn new(topology: Topology, ports: impl IntoIterator<Item = (Arc<Port>, usize)>) -> Self {
         let mut slots = Vec::new();
         for (port, reader) in ports {
             let index = port.id.index();
@@ -42,7 +36,7 @@ impl Picture {
             }
             slots[index] = Some((port, reader));
         }
-        Self { topology, ports: slots, generation, stop: false }
+        Self { topology, ports: slots, stop: false }
     }
 
     /// The picture that ends the workers.
@@ -57,7 +51,7 @@ impl Picture {
 
     /// The worker that reads the port of that number.
     pub fn reader(&self, id: PortId) -> Option<usize> {
-        self.ports.get(id.index())?.as_ref().and_then(|(_, reader)| *reader)
+        self.ports.get(id.index())?.as_ref().map(|(_, reader)| *reader)
     }
 
     /// All ports, by number.

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use arc_swap::Cache;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -26,7 +26,7 @@ use weft_switch::{Instant, PortId};
 use super::clock::Clock;
 use super::decide::{Path, SLOT};
 use super::picture::{Picture, Published};
-use crate::port::stream::{Reassembly, Stream};
+use crate::port::stream::Stream;
 use crate::port::{Port, PortKind};
 use crate::sys;
 
@@ -34,6 +34,8 @@ use crate::sys;
 const BUDGET: usize = 64;
 /// Ready ports told of by one wait.
 const EVENTS: usize = 64;
+/// How long to wait for another worker to let go of a port.
+const SHORT_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000 };
 /// A look at what is ready, without waiting.
 const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// The mark of the wake-up descriptor among the events.
@@ -51,8 +53,6 @@ pub struct Handle {
 /// What a worker lets the control plane see.
 #[derive(Debug, Default)]
 struct Shown {
-    /// The generation of the picture it goes by.
-    adopted: AtomicU64,
     /// Its thread, as the kernel counts threads; 0 until it runs.
     thread: AtomicI32,
 }
@@ -71,6 +71,8 @@ struct Worker {
     clock: Clock,
     /// Streams whose budget ran out before their octets did: no event will tell of the rest.
     unfinished: Vec<PortId>,
+    /// Whether a port of ours is still read by another worker.
+    awaited: bool,
 }
 
 /// A port as its owner sees it.
@@ -78,8 +80,6 @@ struct Inlet {
     port: Arc<Port>,
     /// The turn of the last visit.
     visited: u64,
-    /// What a stream has delivered of a frame so far.
-    reassembly: Option<Reassembly>,
 }
 
 impl Handle {
@@ -103,6 +103,7 @@ impl Handle {
             buffer: vec![0; SLOT].into_boxed_slice(),
             clock,
             unfinished: Vec::new(),
+            awaited: false,
         };
         let name = format!("worker-{index}");
         let thread = std::thread::Builder::new().name(name).spawn(move || worker.run())?;
@@ -113,11 +114,6 @@ impl Handle {
     pub fn wake(&self) {
         // A full eventfd is one that will wake the worker anyway.
         let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
-    }
-
-    /// Whether the worker goes by the picture of that generation or a later one.
-    pub fn has_adopted(&self, generation: u64) -> bool {
-        self.shown.adopted.load(Ordering::Acquire) >= generation
     }
 
     /// The processor time that the worker has used, in nanoseconds; `None` where the kernel keeps
@@ -161,7 +157,11 @@ impl Worker {
         self.adopt(&picture);
         let mut turn = 0;
         while !picture.stop {
-            let patience = if self.unfinished.is_empty() { None } else { Some(&NO_WAIT) };
+            let patience = match (self.unfinished.is_empty(), self.awaited) {
+                (false, _) => Some(&NO_WAIT),
+                (true, true) => Some(&SHORT_WAIT),
+                (true, false) => None,
+            };
             let ready = match epoll::wait(&self.epoll, &mut events, patience) {
                 Ok(ready) => ready,
                 Err(Errno::INTR) => 0,
@@ -189,6 +189,8 @@ impl Worker {
             if !Arc::ptr_eq(newest, &picture) {
                 picture = Arc::clone(newest);
                 self.adopt(&picture);
+            } else if self.awaited {
+                self.adopt(&picture);
             }
         }
     }
@@ -204,24 +206,26 @@ impl Worker {
         let Some(inlet) = self.inlets.get_mut(&id) else { return };
         let budget = if inlet.visited + 1 >= turn { BUDGET } else { 1 };
         inlet.visited = turn;
-        let found = match (&inlet.port.kind, &mut inlet.reassembly) {
-            (PortKind::Stream(stream), Some(reassembly)) => {
+        let port = &inlet.port;
+        let found = match &port.kind {
+            PortKind::Tap(tap) => {
+                let buffer = &mut self.buffer;
+                read_tap(&mut self.path, picture, port, tap, buffer, budget, now)
+            }
+            PortKind::Stream(stream) => {
                 if flags.contains(EventFlags::OUT) {
                     // A peer that hung up shows in the read below.
                     let _ = stream.flush();
                 }
-                read_stream(&mut self.path, picture, &inlet.port, stream, reassembly, now)
-            }
-            (PortKind::Tap(_) | PortKind::Stream(_), _) => {
-                read_tap(&mut self.path, picture, &inlet.port, &mut self.buffer, budget, now)
+                read_stream(&mut self.path, picture, port, stream, now)
             }
         };
         match found {
             Found::Less => {}
             Found::More => self.unfinished.push(id),
-            Found::End => inlet.port.mark_gone(),
+            Found::End => port.mark_gone(),
         }
-        if inlet.port.is_gone() {
+        if port.is_gone() {
             self.forget(id);
         }
     }
@@ -238,30 +242,40 @@ impl Worker {
         for id in past {
             self.forget(id);
         }
+        self.awaited = false;
         let read_here = |port: &&Arc<Port>| picture.reader(port.id) == Some(own) && !port.is_gone();
         for port in picture.ports().filter(read_here) {
-            if !self.inlets.contains_key(&port.id) {
+            if self.inlets.contains_key(&port.id) {
+                continue;
+            }
+            // Two readers would put a conversation's frames out of order: the former one first
+            // ends its turn.
+            if port.claim() {
                 self.register(port);
+            } else {
+                self.awaited = true;
             }
         }
-        self.shown.adopted.store(picture.generation, Ordering::Release);
     }
 
     fn register(&mut self, port: &Arc<Port>) {
-        let (flags, reassembly) = match &port.kind {
-            PortKind::Tap(_) => (EventFlags::IN, None),
+        let flags = match &port.kind {
+            PortKind::Tap(_) => EventFlags::IN,
             PortKind::Stream(_) => {
+                // What a former reader left in the buffer is no event.
+                self.unfinished.push(port.id);
                 // Edge-triggered: a socket is writable nearly always, and that is no news.
-                (EventFlags::IN | EventFlags::OUT | EventFlags::ET, Some(Reassembly::new()))
+                EventFlags::IN | EventFlags::OUT | EventFlags::ET
             }
         };
         let data = EventData::new_u64(u64::from(port.id.get()));
         if let Err(errno) = epoll::add(&self.epoll, port, data, flags) {
             tracing::error!(port = %port.id, %errno, "a port cannot be watched");
             port.mark_gone();
+            port.release();
             return;
         }
-        let inlet = Inlet { port: Arc::clone(port), visited: 0, reassembly };
+        let inlet = Inlet { port: Arc::clone(port), visited: 0 };
         self.inlets.insert(port.id, inlet);
     }
 
@@ -269,6 +283,7 @@ impl Worker {
     fn forget(&mut self, id: PortId) {
         if let Some(inlet) = self.inlets.remove(&id) {
             let _ = epoll::delete(&self.epoll, &inlet.port);
+            inlet.port.release();
         }
     }
 }
@@ -288,42 +303,49 @@ fn read_tap(
     path: &mut Path,
     picture: &Picture,
     port: &Port,
+    tap: &OwnedFd,
     buffer: &mut [u8],
     budget: usize,
     now: Instant,
 ) -> Found {
     for _ in 0..budget {
-        match rustix::io::read(port, &mut *buffer) {
+        match port.read_tap(tap, buffer) {
             Ok(len) => path.take(picture, port, &buffer[..len], now),
             Err(Errno::AGAIN | Errno::INTR) => break,
-            Err(_) => return Found::End,
+            Err(Errno::BADFD | Errno::BADF | Errno::NODEV) => return Found::End,
+            // The kernel could not describe the frame to us and has let go of it.
+            Err(_) => path.unreadable(port),
         }
     }
     Found::Less
 }
 
-/// Takes the frames that fit about two buffers from a stream.
+/// Takes up to [`BUDGET`] frames from a stream.
 fn read_stream(
     path: &mut Path,
     picture: &Picture,
     port: &Port,
     stream: &Stream,
-    reassembly: &mut Reassembly,
     now: Instant,
 ) -> Found {
-    for _ in 0..2 {
-        match reassembly.fill(stream) {
-            Ok(1..) => {}
-            Err(Errno::AGAIN | Errno::INTR) => return Found::Less,
-            Ok(0) | Err(_) => return Found::End,
-        }
-        loop {
-            match reassembly.next_packet() {
+    let mut inbox = stream.inbox();
+    let mut taken = 0;
+    loop {
+        while taken < BUDGET {
+            match inbox.next_packet() {
                 Ok(Some(packet)) => path.take(picture, port, packet, now),
                 Ok(None) => break,
                 Err(_) => return Found::End,
             }
+            taken += 1;
+        }
+        if taken == BUDGET {
+            return Found::More;
+        }
+        match inbox.fill(stream) {
+            Ok(1..) => {}
+            Err(Errno::AGAIN | Errno::INTR) => return Found::Less,
+            Ok(0) | Err(_) => return Found::End,
         }
     }
-    Found::More
 }

@@ -18,6 +18,7 @@ use super::link::Links;
 use super::session::{Event, RETRY, Session, SessionError};
 use crate::api::client::Client;
 use crate::api::shapes::{Assigned, AttachRequest};
+use crate::socket_path::SocketPath;
 use crate::sys;
 
 /// What an endpoint is made for.
@@ -64,7 +65,7 @@ impl AttachError {
             Self::Session(SessionError::Refused(failure)) => failure.help.clone(),
             Self::Enter(error) => error.help(),
             Self::SetUp(text) => enter::help(text),
-            Self::Listen(..) => Some("remove it if nothing uses it any more".to_owned()),
+            Self::Listen(..) => Some("choose another path for the socket".to_owned()),
             Self::Session(_) | Self::Gone(_) | Self::Keep(_) => None,
         }
     }
@@ -157,27 +158,14 @@ fn tap_here(name: &str, endpoint: &Assigned) -> Result<OwnedFd, AttachError> {
 /// A listening socket whose path goes when it does.
 struct Guests {
     listener: UnixListener,
-    path: PathBuf,
-}
-
-impl Drop for Guests {
-    fn drop(&mut self) {
-        // Somebody may have removed it before us.
-        let _ = std::fs::remove_file(&self.path);
-    }
+    _path: SocketPath,
 }
 
 fn listen(path: &Path) -> Result<Guests, AttachError> {
     let failed = |error| AttachError::Listen(path.to_owned(), error);
-    if std::os::unix::net::UnixStream::connect(path)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    {
-        // Left by a process that was killed.
-        std::fs::remove_file(path).map_err(failed)?;
-    }
-    let listener = UnixListener::bind(path).map_err(failed)?;
+    let (listener, bound) = SocketPath::bind(path).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
-    Ok(Guests { listener, path: path.to_owned() })
+    Ok(Guests { listener, _path: bound })
 }
 
 /// Keeps an endpoint until it is told to end.
@@ -216,6 +204,7 @@ impl Keeper<'_> {
                             return Err(AttachError::Gone(self.endpoint.ifname));
                         }
                     }
+                    Event::Lost if self.session.is_declared() => return Ok(()),
                     Event::Lost => self.retry_at = Some(Instant::now() + RETRY),
                 }
             }

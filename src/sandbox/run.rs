@@ -32,6 +32,8 @@ use crate::sys::process::{self as system, Fork};
 const MAX_REPORT: usize = 4096;
 /// How long the supervisor waits between two refusals by a new appliance.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a declared program may take to end when its appliance has.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What `weft run` was asked for.
 #[derive(Debug)]
@@ -110,6 +112,8 @@ struct Running {
     signals: OwnedFd,
     /// When to look for a lost appliance next.
     retry_at: Option<Instant>,
+    /// When a program that was asked to end is killed.
+    kill_at: Option<Instant>,
 }
 
 /// Makes the sandbox, tells `ready` its name, and stays until the program has ended.
@@ -150,8 +154,15 @@ pub fn run(options: Options, ready: impl FnOnce(&str)) -> Result<i32, RunError> 
         }
     };
     drop(theirs);
-    let mut running =
-        Running { session, inside, control: ours, hosts: None, signals, retry_at: None };
+    let mut running = Running {
+        session,
+        inside,
+        control: ours,
+        hosts: None,
+        signals,
+        retry_at: None,
+        kill_at: None,
+    };
     let outcome = running.connect(&plan.interfaces).and_then(|()| running.supervise(ready));
     running.end();
     running.session.part();
@@ -226,6 +237,9 @@ impl Running {
             if self.retry_at.is_some_and(|at| at <= Instant::now()) {
                 self.look_for_appliance();
             }
+            if self.kill_at.take_if(|at| *at <= Instant::now()).is_some() {
+                self.signal(libc::SIGKILL);
+            }
         }
     }
 
@@ -239,7 +253,8 @@ impl Running {
         if let Some(lifeline) = &lifeline {
             watched.push(PollFd::new(lifeline, PollFlags::IN));
         }
-        let mut left = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let next = [self.retry_at, self.kill_at].into_iter().flatten().min();
+        let mut left = next.map(|at| at.saturating_duration_since(Instant::now()));
         if self.session.has_message() {
             left = Some(Duration::ZERO);
         }
@@ -277,12 +292,25 @@ impl Running {
         }
     }
 
-    fn pass_signals_on(&self) {
+    fn pass_signals_on(&mut self) {
         while let Ok(Some(signal)) = system::next_signal(&self.signals) {
             // What the terminal sends, it sends to the program as well.
             if signal.from_process {
-                self.signal(signal.number);
+                if signal.number == libc::SIGTERM && self.session.is_declared() {
+                    self.ask_to_end();
+                } else {
+                    self.signal(signal.number);
+                }
             }
+        }
+    }
+
+    /// Ends the program of a session that does not outlive its appliance: asks it once, and kills
+    /// it when it does not listen.
+    fn ask_to_end(&mut self) {
+        if self.kill_at.is_none() {
+            self.signal(libc::SIGTERM);
+            self.kill_at = Some(Instant::now() + GRACE);
         }
     }
 
@@ -305,6 +333,7 @@ impl Running {
             Event::PortGone(place) => self.session.withdraw(place),
             Event::Connect(endpoint) => self.join(*endpoint),
             Event::Disconnect(endpoint) => self.leave(endpoint),
+            Event::Lost if self.session.is_declared() => self.ask_to_end(),
             Event::Lost => self.retry_at = Some(Instant::now() + RETRY),
         }
     }

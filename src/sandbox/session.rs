@@ -135,6 +135,12 @@ impl Session {
         &self.endpoints
     }
 
+    /// Whether it serves an endpoint of the appliance's file. Then it ends with the appliance: the
+    /// next one starts its own.
+    pub fn is_declared(&self) -> bool {
+        self.request.declared
+    }
+
     /// The life line, to wait for messages; none while the appliance is away.
     pub fn lifeline(&self) -> Option<BorrowedFd<'_>> {
         self.lifeline.as_ref().map(AsFd::as_fd)

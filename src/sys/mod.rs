@@ -10,7 +10,6 @@
 //! | `sched_setscheduler` | [`process`] | a structure that grew over time |
 //! | `pthread_sigmask`, `signalfd` | [`process`] | the mask belongs to the whole thread |
 //!
-//!
 //! Nothing here decides anything: each function makes one request of the kernel and turns the
 //! answer into `io::Result`.
 #![allow(unsafe_code)]

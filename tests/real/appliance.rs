@@ -9,9 +9,11 @@ use crate::support::{World, eventually};
 
 as_both!(
     down_ends_the_appliance_and_its_sandboxes,
+    an_end_goes_on_when_nobody_waits_for_it_any_more,
     a_signal_ends_the_appliance_and_leaves_its_sandboxes,
     a_second_appliance_on_a_socket_is_refused,
     the_socket_of_a_killed_appliance_is_replaced,
+    what_is_no_socket_stays_where_it_is,
     an_appliance_in_the_background_answers_when_the_command_returns,
     the_tables_are_printed_for_people_too,
 );
@@ -34,6 +36,26 @@ fn down_ends_the_appliance_and_its_sandboxes(world: &World) {
     for verb in ["down", "ps", "status", "stop ann", "exec ann -- true", "reload", "show ports"] {
         world.weft(verb).refused(1, &["no appliance is running at"], "weft up");
     }
+}
+
+fn an_end_goes_on_when_nobody_waits_for_it_any_more(world: &World) {
+    let up = world.up_with(
+        "[networks.blue]\nsubnets = [\"10.201.0.0/24\"]\n\
+         [endpoints.web]\nnetwork = \"blue\"\ncommand = [\"sleep\", \"infinity\"]\n",
+    );
+    let script = "trap 'echo told' TERM; echo up; while :; do read -t 1 x; done";
+    let mut stubborn = world.program("bob", "", script, "up");
+    let down = world.start("down");
+    stubborn.wait_for("told");
+    down.signal(Signal::KILL);
+    assert_eq!(down.end().code, 137);
+    // Nothing new comes in, and whoever asks again waits for the same end.
+    world.weft("run -- true").refused(1, &["about to end"], "");
+    world.weft("reload").refused(1, &[""], "");
+    assert_eq!(world.weft("down").ok(), "stopped bob, web\n");
+    assert_eq!(up.into_program().end().code, 0);
+    assert_eq!(stubborn.end().code, 137);
+    assert!(world.processes().is_empty());
 }
 
 fn a_signal_ends_the_appliance_and_leaves_its_sandboxes(world: &World) {
@@ -69,6 +91,33 @@ fn the_socket_of_a_killed_appliance_is_replaced(world: &World) {
     world.weft("ps").refused(1, &["no appliance is running at"], "weft up");
     let _up = world.up();
     assert_eq!(world.names(), [""; 0]);
+}
+
+fn what_is_no_socket_stays_where_it_is(world: &World) {
+    let text = "[networks.blue]\n";
+    let file = world.write("precious.toml", text);
+    let up = |socket: &std::path::Path| world.weft(&format!("up --socket {}", socket.display()));
+    up(&file).refused(1, &["precious.toml", "no socket"], "--socket");
+    assert!(!world.path("precious.toml.lock").exists());
+    // Nor is what has the name of its lock.
+    let lock = world.write("weft.sock.lock", "[[package]]\n");
+    up(&world.path("weft.sock")).refused(1, &["weft.sock.lock", "no lock"], "--socket");
+    std::os::unix::fs::symlink(&file, world.path("linked.sock.lock")).unwrap();
+    up(&world.path("linked.sock")).refused(1, &["linked.sock.lock", "no lock"], "--socket");
+    assert_eq!(fs::read_to_string(lock).unwrap(), "[[package]]\n");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    // A socket of somebody else's is in use.
+    let other = world.path("other.sock");
+    let _other = std::os::unix::net::UnixListener::bind(&other).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o666)).unwrap();
+    up(&other).refused(1, &["other.sock", "somebody listens there"], "--socket");
+    assert!(other.exists());
+
+    let _up = world.up();
+    let attach = |path: &std::path::Path| world.weft(&format!("attach --qemu {}", path.display()));
+    attach(&file).refused(1, &["precious.toml", "no socket"], "another path");
+    attach(&other).refused(1, &["other.sock", "somebody listens there"], "another path");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
 }
 
 fn an_appliance_in_the_background_answers_when_the_command_returns(world: &World) {

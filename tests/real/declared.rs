@@ -10,6 +10,7 @@ as_both!(
     a_reload_applies_what_changed_and_nothing_else,
     a_hangup_signal_reloads,
     a_declared_command_that_ends_is_started_again,
+    a_declared_command_that_does_not_listen_ends_with_its_appliance,
 );
 as_root!(namespaces_taps_and_machines_of_a_file_are_attached);
 
@@ -168,6 +169,26 @@ fn a_declared_command_that_ends_is_started_again(world: &World) {
     eventually("db is another", || id("db").filter(|new| Some(*new) != db));
     assert_eq!(id("web"), web);
     assert_eq!(world.endpoint("db").addresses, address);
+}
+
+fn a_declared_command_that_does_not_listen_ends_with_its_appliance(world: &World) {
+    let stubborn = TWO.replace(
+        "command = [\"sleep\", \"infinity\"]",
+        "command = [\"bash\", \"-c\", \"trap '' TERM; exec sleep infinity\"]",
+    );
+    let up = world.up_with(&stubborn);
+    wait_for_names(world, &["db", "web"]);
+    let before = world.processes().len();
+    up.kill();
+    assert!(world.processes().len() > before / 2, "they do not listen");
+    // The next one's are its own, and the only ones soon.
+    let up = world.up_with(&stubborn);
+    wait_for_names(world, &["db", "web"]);
+    eventually("the old ones have ended", || (world.processes().len() <= before).then_some(()));
+    wait_for_names(world, &["db", "web"]);
+    up.kill();
+    eventually("all have ended", || world.processes().is_empty().then_some(()));
+    drop(world.up());
 }
 
 fn namespaces_taps_and_machines_of_a_file_are_attached(world: &World) {

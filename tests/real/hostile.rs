@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weft::api::shapes::PortLine;
 
@@ -12,6 +12,7 @@ as_both!(
     every_frame_and_every_copy_is_accounted_for,
     a_guest_that_breaks_the_framing_is_hung_up_on_and_may_come_again,
     a_guest_that_does_not_read_harms_nobody_else,
+    streams_that_change_workers_lose_nothing_and_keep_nobody_waiting,
 );
 
 const BLUE: &str = "
@@ -190,4 +191,74 @@ for _ in range(3000): s.send(frame)
         frames += 1;
     }
     assert!(rest.is_empty() && frames > 10, "{frames} frames, {} octets left", rest.len());
+}
+
+/// Sends frames of many lengths for a while, and reads what comes; how many were sent.
+fn chatter(mut guest: UnixStream, own: [u8; 6], target: [u8; 6], until: Instant) -> u64 {
+    let mut reader = guest.try_clone().unwrap();
+    std::thread::spawn(move || {
+        let mut octets = [0; 65_536];
+        while matches!(reader.read(&mut octets), Ok(1..)) {}
+    });
+    let mut octets = Vec::new();
+    for length in (14..1514).step_by(7) {
+        let mut frame = [&target[..], &own[..], &[0x88, 0xb5]].concat();
+        frame.resize(length, 0x55);
+        octets.extend_from_slice(&framed(&frame));
+    }
+    let burst = (14..1514).step_by(7).count() as u64;
+    let mut sent = 0;
+    while Instant::now() < until {
+        guest.write_all(&octets).unwrap();
+        sent += burst;
+    }
+    // The connection stays until the frames have been counted.
+    std::mem::forget(guest);
+    sent
+}
+
+fn streams_that_change_workers_lose_nothing_and_keep_nobody_waiting(world: &World) {
+    let _up = world.up_with("[appliance]\nworkers = 2\n[networks.blue]\n");
+    let _ann = world.sandbox("ann", "--network blue");
+    let _bob = world.sandbox("bob", "--network blue");
+    let mac = |number: u8| [2, 0, 0, 0, 0x77, number];
+    let mut attached = Vec::new();
+    let mut guests = Vec::new();
+    for number in 1..=4 {
+        let socket = world.path(&format!("vm{number}.sock"));
+        let line = format!(
+            "attach --network blue,mac=02:00:00:00:77:0{number} --name vm{number} --qemu {}",
+            socket.display()
+        );
+        let mut attach = world.start(&line);
+        attach.wait_for("netdev");
+        attached.push(attach);
+        guests.push((number, connect(&socket)));
+    }
+    eventually("all ports are there", || (world.ports().len() == 6).then_some(()));
+    let until = Instant::now() + Duration::from_secs(3);
+    let senders: Vec<_> = guests
+        .into_iter()
+        .map(|(number, guest)| {
+            // One to two, two to one, three to four, four to three.
+            let target = mac(((number - 1) ^ 1) + 1);
+            (number, std::thread::spawn(move || chatter(guest, mac(number), target, until)))
+        })
+        .collect();
+    // Ports change hands when the first worker has most of a processor to itself, as it has unless
+    // the machine is busy with other things.
+    while Instant::now() < until && !world.ports().iter().any(|port| port.worker == Some(1)) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let bob = world.endpoint("bob").addresses[0].ip();
+    world.exec("ann", &format!("ping -c 3 -i 0.1 -W 2 {bob}")).ok();
+    for (number, sender) in senders {
+        let sent = sender.join().unwrap();
+        eventually(&format!("all frames of vm{number} are in"), || {
+            let ports = world.ports();
+            let port = ports.iter().find(|port| port.sandbox == format!("vm{number}"))?;
+            (port.received == sent).then_some(())
+        });
+    }
+    balanced(world);
 }

@@ -14,6 +14,7 @@ as_both!(
     what_cannot_join_or_leave_is_refused,
     a_network_without_addresses_carries_what_its_guests_agree_on,
     a_program_may_end_while_it_joins,
+    a_sandbox_off_every_network_outlives_its_appliance,
 );
 
 const FILE: &str = "
@@ -99,7 +100,7 @@ fn many_join_and_leave_at_once(world: &World) {
     };
     for _ in 0..3 {
         all("connect");
-        let shown = world.exec("web", "ls /sys/class/net; ip -br link | wc -l").ok();
+        let shown = world.exec("web", "ip -br link; ip -br link | wc -l").ok();
         assert!(shown.trim().ends_with(&(COUNT + 2).to_string()), "{shown}");
         all("disconnect");
         world.exec("web", "test $(ip -br link | wc -l) = 2").ok();
@@ -164,6 +165,21 @@ fn a_network_without_addresses_carries_what_its_guests_agree_on(world: &World) {
     world.exec("bob", "ip address add 10.247.0.2/24 dev eth1 && ping -c 1 -W 2 10.247.0.1").ok();
     let bare = inspect(world, "bare");
     assert_eq!((&bare["IPAM"]["Driver"], &bare["EnableIPv6"]), (&"null".into(), &false.into()));
+}
+
+fn a_sandbox_off_every_network_outlives_its_appliance(world: &World) {
+    const BLUE: &str = "[networks.blue]\nsubnets = [\"10.249.0.0/24\"]\n";
+    let up = world.up_with(BLUE);
+    let mut ann = world.sandbox("ann", "--network blue");
+    world.weft("network disconnect blue ann").ok();
+    assert_ne!(world.exec("ann", "ip link show eth0").code, 0);
+    up.kill();
+    let _up = world.up_with(BLUE);
+    eventually("ann has come back", || (world.names() == ["ann"]).then_some(()));
+    assert_eq!(world.endpoints("ann"), []);
+    world.weft("network connect --ip 10.249.0.9 blue ann").ok();
+    assert_eq!(world.endpoints("ann")[0].addresses[0].to_string(), "10.249.0.9/24");
+    assert!(!ann.has_ended());
 }
 
 fn a_program_may_end_while_it_joins(world: &World) {

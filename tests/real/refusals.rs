@@ -37,8 +37,8 @@ fn wrong_networks_names_and_addresses_are_refused(world: &World) {
         (
             1,
             "--network blue,ifname=a --network bridge,ifname=a",
-            &["making the TAP a", "busy"],
-            "another name",
+            &["two endpoints", "\"a\""],
+            "another ifname",
         ),
         (2, "--network blue,ip6=10.201.0.6", &["is no IPv6 address"], ""),
         (2, "--network ,ip=10.201.0.6", &["names no network"], ""),
