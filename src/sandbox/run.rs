@@ -333,8 +333,16 @@ impl Running {
             Event::PortGone(place) => self.session.withdraw(place),
             Event::Connect(endpoint) => self.join(*endpoint),
             Event::Disconnect(endpoint) => self.leave(endpoint),
-            Event::Lost if self.session.is_declared() => self.ask_to_end(),
-            Event::Lost => self.retry_at = Some(Instant::now() + RETRY),
+            Event::Lost => self.miss_appliance(),
+        }
+    }
+
+    /// Looks for the next appliance soon, unless the program ends with the one that is lost.
+    fn miss_appliance(&mut self) {
+        if self.session.is_declared() {
+            self.ask_to_end();
+        } else {
+            self.retry_at = Some(Instant::now() + RETRY);
         }
     }
 
@@ -378,7 +386,7 @@ impl Running {
     fn expect(&mut self, told: Result<(), SessionError>) {
         if let Err(error) = told {
             tracing::debug!(%error, "the appliance did not hear of it");
-            self.retry_at = Some(Instant::now() + RETRY);
+            self.miss_appliance();
         }
     }
 
