@@ -12,7 +12,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -21,7 +20,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::inside::{self, FORWARDED, InsideError, message};
 use super::link::Links;
-use super::session::{Event, RETRY, Session, SessionError};
+use super::session::{Event, Session, SessionError};
 use super::{fdpass, remedy};
 use crate::api::client::Client;
 use crate::api::shapes::{Assigned, AttachRequest};
@@ -81,7 +80,7 @@ impl AttachError {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Session(SessionError::Refused(failure)) => failure.help.clone(),
+            Self::Session(error) => error.help(),
             Self::Open(..) => Some("`ip netns list` and `lsns -t net` list namespaces".to_owned()),
             Self::Enter(..) => Some(RIGHTS.to_owned()),
             Self::SetUp(text) if text.contains("/dev/net/tun") && text.contains("permitted") => {
@@ -90,7 +89,7 @@ impl AttachError {
             Self::SetUp(text) if text.contains("cannot be entered") => Some(RIGHTS.to_owned()),
             Self::SetUp(text) => remedy::inside(text),
             Self::Listen(..) => Some("choose another path for the socket".to_owned()),
-            Self::Session(_) | Self::Process(..) | Self::Gone(_) | Self::Keep(_) => None,
+            Self::Process(..) | Self::Gone(_) | Self::Keep(_) => None,
         }
     }
 }
@@ -143,7 +142,7 @@ fn serve(
     let signals = sys::process::signals(&FORWARDED[..4])?;
     ready(session.name(), &endpoint);
     let guests = guests.map(|guests| &guests.listener);
-    Keeper { session, endpoint, signals, owner, retry_at: None }.keep(guests)
+    Keeper { session, endpoint, signals, owner }.keep(guests)
 }
 
 /// The namespaces to enter, by descriptor.
@@ -175,6 +174,12 @@ impl Spaces {
                 let net = open(Path::new(&format!("/proc/{pid}/ns/net")))?;
                 let foreign = is_foreign(&user)?;
                 let user = if foreign { Some(open(&user)?) } else { None };
+                // The number may be another process's by now; the namespaces just opened are the
+                // right ones only if the one that was asked for still runs.
+                if has_ended(&owner)? {
+                    let gone = rustix::io::Errno::SRCH.into();
+                    return Err(AttachError::Process(*pid, gone));
+                }
                 let name = format!("of process {pid}");
                 Ok(Self { user, net: Some(net), owner: Some(owner), name })
             }
@@ -195,6 +200,12 @@ impl Spaces {
         }
         Ok(())
     }
+}
+
+fn has_ended(process: &OwnedFd) -> io::Result<bool> {
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(poll(&mut ended, Some(&at_once))? > 0)
 }
 
 /// Whether the namespace at `path` is not the one this process is in.
@@ -312,70 +323,56 @@ struct Keeper<'a> {
     signals: OwnedFd,
     /// The process whose end is the endpoint's end: the TAP would keep its namespace alive.
     owner: Option<OwnedFd>,
-    retry_at: Option<Instant>,
 }
 
 impl Keeper<'_> {
-    fn keep(mut self, guests: Option<&UnixListener>) -> Result<(), AttachError> {
+    fn keep(self, guests: Option<&UnixListener>) -> Result<(), AttachError> {
         let mut guest_is_there = false;
         loop {
-            let waiting = guests.filter(|_| !guest_is_there && self.retry_at.is_none());
-            let (over, told, knocked) = self.wait(waiting)?;
+            let waiting = guests.filter(|_| !guest_is_there && !self.session.is_lost());
+            let (over, knocked) = self.wait(waiting)?;
             if over {
                 return Ok(());
             }
             if knocked && let Some((guest, _)) = waiting.and_then(|guests| guests.accept().ok()) {
-                self.session.offer(0, OwnedFd::from(guest))?;
+                self.session.entrust(0, OwnedFd::from(guest))?;
                 guest_is_there = true;
             }
-            if told || self.session.has_message() {
-                match self.session.next_event() {
-                    Event::Hosts(_) => {}
-                    Event::Signal(_) => return Ok(()),
-                    Event::PortGone(place) => {
-                        self.session.withdraw(place);
-                        guest_is_there = false;
-                        if guests.is_none() {
-                            return Err(AttachError::Gone(self.endpoint.ifname));
-                        }
+            match self.session.next_event() {
+                Some(Event::Hosts(_) | Event::Lost) | None => {}
+                Some(Event::Signal(_)) => return Ok(()),
+                Some(Event::PortGone(place)) => {
+                    self.session.withdraw(place);
+                    guest_is_there = false;
+                    if guests.is_none() {
+                        return Err(AttachError::Gone(self.endpoint.ifname));
                     }
-                    Event::Lost if self.session.is_declared() => return Ok(()),
-                    Event::Lost => self.retry_at = Some(Instant::now() + RETRY),
                 }
             }
-            if self.retry_at.is_some_and(|at| at <= Instant::now()) {
-                self.retry_at = match self.session.retry() {
-                    Ok(true) => None,
-                    Ok(false) | Err(_) => Some(Instant::now() + RETRY),
-                };
+            if self.session.is_declared() && self.session.is_lost() {
+                return Ok(());
             }
         }
     }
 
-    /// Waits for the end, by a signal or the owner's; for news from the appliance; for a guest.
-    fn wait(&self, guests: Option<&UnixListener>) -> io::Result<(bool, bool, bool)> {
+    /// Waits for the end, by a signal or the owner's; for a guest; for something the session sees.
+    fn wait(&self, guests: Option<&UnixListener>) -> io::Result<(bool, bool)> {
         let lifeline = self.session.lifeline();
         let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
         let mut owner_at = None;
-        let mut lifeline_at = None;
         let mut guests_at = None;
         if let Some(owner) = &self.owner {
             owner_at = Some(watched.len());
             watched.push(PollFd::new(owner, PollFlags::IN));
         }
         if let Some(lifeline) = &lifeline {
-            lifeline_at = Some(watched.len());
             watched.push(PollFd::new(lifeline, PollFlags::IN));
         }
         if let Some(guests) = &guests {
             guests_at = Some(watched.len());
             watched.push(PollFd::new(guests, PollFlags::IN));
         }
-        let mut left = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
-        if self.session.has_message() {
-            left = Some(Duration::ZERO);
-        }
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let timeout = self.session.patience().and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -383,6 +380,6 @@ impl Keeper<'_> {
         let at = |place: Option<usize>| {
             place.and_then(|place| watched.get(place)).is_some_and(|fd| !fd.revents().is_empty())
         };
-        Ok((at(Some(0)) || at(owner_at), at(lifeline_at), at(guests_at)))
+        Ok((at(Some(0)) || at(owner_at), at(guests_at)))
     }
 }
