@@ -1,11 +1,16 @@
 //! The client side of the API socket: what the CLI is made of.
 //!
 //! Each call runs on an executor that lives for the call only, so that the process has one thread
-//! and no leftovers when it forks into a sandbox.
+//! and no leftovers when it forks into a sandbox. No call waits for ever: an appliance may have been
+//! stopped, and its socket goes on taking calls.
+//!
+//! Whoever made the socket is who may have what is sent there: descriptors of network interfaces,
+//! for one. So the other side must be the caller or root, as the kernel tells.
 
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -18,9 +23,12 @@ use serde::de::DeserializeOwned;
 
 use super::lifeline::PROTOCOL;
 use super::shapes::Failure;
+use crate::socket_path;
 
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 64 << 20;
+/// How long an answer may take. Ending an appliance with all its sandboxes takes the longest.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// A text as part of a path or a query (RFC 3986 §2.1).
 pub fn escaped(text: &str) -> String {
@@ -51,12 +59,33 @@ pub enum ClientError {
     /// The socket may not be used.
     #[error("the socket {} cannot be opened", .0.display())]
     Socket(PathBuf, #[source] io::Error),
+    /// Another user listens on the socket.
+    #[error("the appliance at {} belongs to user {}", .0.display(), .1)]
+    Foreign(PathBuf, u32),
+    /// Somebody listens and does not answer.
+    #[error("the appliance at {} does not answer", .0.display())]
+    Silent(PathBuf),
     /// The appliance refused.
     #[error("{}", .0.message)]
     Refused(Failure),
     /// The connection broke, or what came over it is no API.
     #[error("the appliance at {} did not answer properly", .0.display())]
     Broken(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ClientError {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        let text = match self {
+            Self::NotRunning(_) => "start one with `weft up FILE`; `weft run` starts one by itself",
+            Self::Refused(failure) => return failure.help.clone(),
+            Self::Socket(..) => "an appliance answers its own user only; is it root's?",
+            Self::Foreign(..) => "choose another place with --socket or WEFT_SOCKET",
+            Self::Silent(_) => "if its process is stopped, `kill -CONT` lets it go on",
+            Self::Broken(..) => return None,
+        };
+        Some(text.to_owned())
+    }
 }
 
 impl Client {
@@ -72,7 +101,7 @@ impl Client {
 
     /// Whether nothing listens on the socket any more.
     pub fn is_stale(&self) -> bool {
-        UnixStream::connect(&self.socket).is_err()
+        !socket_path::is_listening(&self.socket).unwrap_or(false)
     }
 
     /// Asks for something.
@@ -104,12 +133,13 @@ impl Client {
         self.call(Method::DELETE, path, Bytes::new())
     }
 
-    /// Opens a [life line](super::lifeline): a connection that becomes a socket of its own.
+    /// Opens a [life line](super::lifeline): a connection that becomes a socket of its own. Waits no
+    /// longer than `patience`.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn attach(&self) -> Result<UnixStream, ClientError> {
-        self.block_on(async {
+    pub fn attach(&self, patience: Duration) -> Result<UnixStream, ClientError> {
+        self.block_on(patience, async {
             let request = Request::builder()
                 .method(Method::POST)
                 .uri("/weft/v1/attach")
@@ -137,7 +167,7 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
-        self.block_on(async {
+        self.block_on(ANSWER, async {
             let request = Request::builder()
                 .method(method)
                 .uri(path)
@@ -168,6 +198,11 @@ impl Client {
                 ClientError::Socket(self.socket.clone(), error)
             }
         })?;
+        let owner = stream.peer_cred().map_err(|error| self.broken(error))?.uid();
+        let user = rustix::process::geteuid();
+        if owner != user.as_raw() && owner != 0 && !user.is_root() {
+            return Err(ClientError::Foreign(self.socket.clone(), owner));
+        }
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
         tokio::spawn(connection.with_upgrades());
@@ -192,13 +227,15 @@ impl Client {
 
     fn block_on<T>(
         &self,
+        patience: Duration,
         call: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
         tokio::runtime::Builder::new_current_thread()
-            .enable_io()
+            .enable_all()
             .build()
             .map_err(|error| self.broken(error))?
-            .block_on(call)
+            .block_on(async { tokio::time::timeout(patience, call).await })
+            .unwrap_or_else(|_| Err(ClientError::Silent(self.socket.clone())))
     }
 
     fn broken(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {

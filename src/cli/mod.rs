@@ -80,16 +80,7 @@ impl Complaint {
 
 impl From<ClientError> for Complaint {
     fn from(error: ClientError) -> Self {
-        let help = match &error {
-            ClientError::NotRunning(_) => {
-                Some("start one with `weft up FILE`; `weft run` starts one by itself".to_owned())
-            }
-            ClientError::Refused(failure) => failure.help.clone(),
-            ClientError::Socket(..) => {
-                Some("an appliance answers its own user only; is it root's?".to_owned())
-            }
-            ClientError::Broken(..) => None,
-        };
+        let help = error.help();
         Self::new(&error).help(help)
     }
 }

@@ -8,14 +8,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::enter::{self, EnterError, Spaces};
 use super::inside::{self, FORWARDED};
 use super::link::Links;
-use super::session::{Event, RETRY, Session, SessionError};
+use super::session::{Event, Session, SessionError};
 use crate::api::client::Client;
 use crate::api::shapes::{Assigned, AttachRequest};
 use crate::socket_path::SocketPath;
@@ -62,11 +61,11 @@ impl AttachError {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Session(SessionError::Refused(failure)) => failure.help.clone(),
+            Self::Session(error) => error.help(),
             Self::Enter(error) => error.help(),
             Self::SetUp(text) => enter::help(text),
             Self::Listen(..) => Some("choose another path for the socket".to_owned()),
-            Self::Session(_) | Self::Gone(_) | Self::Keep(_) => None,
+            Self::Gone(_) | Self::Keep(_) => None,
         }
     }
 }
@@ -126,7 +125,7 @@ fn serve(
     let signals = sys::process::signals(&FORWARDED[..4])?;
     ready(session.name(), &endpoint);
     let guests = guests.map(|guests| &guests.listener);
-    Keeper { session, endpoint, signals, owner, retry_at: None }.keep(guests)
+    Keeper { session, endpoint, signals, owner }.keep(guests)
 }
 
 /// Makes, or attaches to, a TAP in this process's namespace. Without the capability to set it up, as
@@ -175,72 +174,58 @@ struct Keeper<'a> {
     signals: OwnedFd,
     /// The process whose end is the endpoint's end: the TAP would keep its namespace alive.
     owner: Option<OwnedFd>,
-    retry_at: Option<Instant>,
 }
 
 impl Keeper<'_> {
-    fn keep(mut self, guests: Option<&UnixListener>) -> Result<(), AttachError> {
+    fn keep(self, guests: Option<&UnixListener>) -> Result<(), AttachError> {
         let mut guest_is_there = false;
         loop {
-            let waiting = guests.filter(|_| !guest_is_there && self.retry_at.is_none());
-            let (over, told, knocked) = self.wait(waiting)?;
+            let waiting = guests.filter(|_| !guest_is_there && !self.session.is_lost());
+            let (over, knocked) = self.wait(waiting)?;
             if over {
                 return Ok(());
             }
             if knocked && let Some((guest, _)) = waiting.and_then(|guests| guests.accept().ok()) {
-                self.session.offer(0, OwnedFd::from(guest))?;
+                self.session.entrust(0, OwnedFd::from(guest))?;
                 guest_is_there = true;
             }
-            if told || self.session.has_message() {
-                match self.session.next_event() {
-                    Event::Hosts(_) => {}
-                    Event::Signal(_) => return Ok(()),
-                    // It was made for one network; the appliance knows, and asks for no more.
-                    Event::Connect(_) | Event::Disconnect(_) => {}
-                    Event::PortGone(place) => {
-                        self.session.withdraw(place);
-                        guest_is_there = false;
-                        if guests.is_none() {
-                            return Err(AttachError::Gone(self.endpoint.ifname));
-                        }
+            match self.session.next_event() {
+                Some(Event::Hosts(_) | Event::Lost) | None => {}
+                // It was made for one network; the appliance knows, and asks for no more.
+                Some(Event::Connect(_) | Event::Disconnect(_)) => {}
+                Some(Event::Signal(_)) => return Ok(()),
+                Some(Event::PortGone(place)) => {
+                    self.session.withdraw(place);
+                    guest_is_there = false;
+                    if guests.is_none() {
+                        return Err(AttachError::Gone(self.endpoint.ifname));
                     }
-                    Event::Lost if self.session.is_declared() => return Ok(()),
-                    Event::Lost => self.retry_at = Some(Instant::now() + RETRY),
                 }
             }
-            if self.retry_at.is_some_and(|at| at <= Instant::now()) {
-                self.retry_at = match self.session.retry() {
-                    Ok(true) => None,
-                    Ok(false) | Err(_) => Some(Instant::now() + RETRY),
-                };
+            if self.session.is_declared() && self.session.is_lost() {
+                return Ok(());
             }
         }
     }
 
-    /// Waits for the end, by a signal or the owner's; for news from the appliance; for a guest.
-    fn wait(&self, guests: Option<&UnixListener>) -> io::Result<(bool, bool, bool)> {
+    /// Waits for the end, by a signal or the owner's; for a guest; for something the session sees.
+    fn wait(&self, guests: Option<&UnixListener>) -> io::Result<(bool, bool)> {
         let lifeline = self.session.lifeline();
         let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
         let mut owner_at = None;
-        let mut lifeline_at = None;
         let mut guests_at = None;
         if let Some(owner) = &self.owner {
             owner_at = Some(watched.len());
             watched.push(PollFd::new(owner, PollFlags::IN));
         }
         if let Some(lifeline) = &lifeline {
-            lifeline_at = Some(watched.len());
             watched.push(PollFd::new(lifeline, PollFlags::IN));
         }
         if let Some(guests) = &guests {
             guests_at = Some(watched.len());
             watched.push(PollFd::new(guests, PollFlags::IN));
         }
-        let mut left = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
-        if self.session.has_message() {
-            left = Some(Duration::ZERO);
-        }
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let timeout = self.session.patience().and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -248,6 +233,6 @@ impl Keeper<'_> {
         let at = |place: Option<usize>| {
             place.and_then(|place| watched.get(place)).is_some_and(|fd| !fd.revents().is_empty())
         };
-        Ok((at(Some(0)) || at(owner_at), at(lifeline_at), at(guests_at)))
+        Ok((at(Some(0)) || at(owner_at), at(guests_at)))
     }
 }

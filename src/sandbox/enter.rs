@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -104,6 +105,11 @@ impl Spaces {
         let net = open(Path::new(&format!("/proc/{pid}/ns/net")))?;
         let foreign = is_foreign(&user)?;
         let user = if foreign { Some(open(&user)?) } else { None };
+        // The number may be another process's by now; the namespaces just opened are the right ones
+        // only if the one that was asked for still runs.
+        if has_ended(&owner)? {
+            return Err(EnterError::Process(pid, rustix::io::Errno::SRCH.into()));
+        }
         let name = format!("of process {pid}");
         Ok(Self { user, net, owner: Some(owner), name })
     }
@@ -196,6 +202,12 @@ fn report(worked: Result<Option<OwnedFd>, String>, control: &OwnedFd) -> ! {
         }
     };
     sys::process::exit_now(i32::from(sent.is_err()))
+}
+
+fn has_ended(process: &OwnedFd) -> io::Result<bool> {
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(poll(&mut ended, Some(&at_once))? > 0)
 }
 
 fn open(path: &Path) -> Result<File, EnterError> {

@@ -23,7 +23,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
 use super::fdpass;
 use super::identity::{self, Caller};
@@ -77,7 +77,7 @@ pub struct InsideError {
     source: io::Error,
 }
 
-/// Messages from the inside to the supervisor, by their first octet.
+/// Messages between the inside and the supervisor, by their first octet.
 pub mod message {
     /// A TAP's descriptor travels along; in the order of the plan.
     pub const TAP: u8 = b'T';
@@ -89,6 +89,8 @@ pub mod message {
     pub const ERROR: u8 = b'E';
     /// From the supervisor: frames pass, start the program.
     pub const GO: u8 = b'G';
+    /// From the supervisor: a signal for the program; its number follows, as four octets.
+    pub const SIGNAL: u8 = b'K';
     /// The program runs.
     pub const STARTED: u8 = b'S';
     /// The program could not be started; why, as text.
@@ -266,7 +268,7 @@ fn run(plan: &Plan, control: BorrowedFd<'_>) -> i32 {
     // A supervisor that is gone does not want to know, here and below.
     let _ = fdpass::send(control, &report, None);
     let code = match started {
-        Ok(program) => attend(program, &signals),
+        Ok(program) => attend(program, &signals, control),
         Err(_) => code,
     };
     let _ = fdpass::send(control, &[&[message::EXIT], &code.to_ne_bytes()[..]].concat(), None);
@@ -348,18 +350,29 @@ fn is_anywhere(program: &OsStr) -> bool {
 }
 
 /// Reaps and forwards until `program` has ended.
-fn attend(program: Pid, signals: &OwnedFd) -> i32 {
+fn attend(program: Pid, signals: &OwnedFd, control: BorrowedFd<'_>) -> i32 {
+    let mut supervised = true;
     loop {
-        let mut ready = [PollFd::new(signals, PollFlags::IN)];
+        let mut ready = vec![PollFd::new(signals, PollFlags::IN)];
+        if supervised {
+            ready.push(PollFd::from_borrowed_fd(control, PollFlags::IN));
+        }
         // An interrupted poll is followed by a look at what there is, like any other.
         let _ = poll(&mut ready, None);
+        let told = ready.get(1).is_some_and(|control| !control.revents().is_empty());
+        // A program that has ended needs no signal, here and below.
+        if told {
+            match told_signal(control) {
+                Some(number) => {
+                    let _ = sys::process::send_signal(program, number);
+                }
+                // The kernel ends this process with its supervisor.
+                None => supervised = false,
+            }
+        }
         while let Ok(Some(signal)) = sys::process::next_signal(signals) {
-            if signal.number != libc::SIGCHLD
-                && signal.from_process
-                && let Some(signal) = Signal::from_named_raw(signal.number)
-            {
-                // A program that has ended needs no signal.
-                let _ = kill_process(program, signal);
+            if signal.number != libc::SIGCHLD && signal.from_process {
+                let _ = sys::process::send_signal(program, signal.number);
             }
         }
         while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
@@ -368,6 +381,17 @@ fn attend(program: Pid, signals: &OwnedFd) -> i32 {
                 return status.exit_status().or(signal).unwrap_or(1);
             }
         }
+    }
+}
+
+/// The signal that the supervisor has for the program; nothing when the supervisor is gone.
+fn told_signal(control: BorrowedFd<'_>) -> Option<i32> {
+    let mut octets = [0; 5];
+    match rustix::io::retry_on_intr(|| rustix::io::read(control, &mut octets)) {
+        Ok(5) if octets[0] == message::SIGNAL => {
+            octets[1..].first_chunk().map(|number| i32::from_ne_bytes(*number))
+        }
+        Ok(_) | Err(_) => None,
     }
 }
 

@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::enter::{EnterError, Spaces};
@@ -22,7 +22,7 @@ use super::fdpass;
 use super::identity::{self, Caller};
 use super::inside::{self, FORWARDED, Plan, message};
 use super::remedy;
-use super::session::{Event, RETRY, Session, SessionError};
+use super::session::{Event, Session, SessionError};
 use crate::api::client::Client;
 use crate::api::shapes::{Assigned, AttachRequest, Failure};
 use crate::cnm::Id;
@@ -30,8 +30,6 @@ use crate::sys::process::{self as system, Fork};
 
 /// The longest message from the inside.
 const MAX_REPORT: usize = 4096;
-/// How long the supervisor waits between two refusals by a new appliance.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a declared program may take to end when its appliance has.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -88,8 +86,8 @@ impl RunError {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Session(SessionError::Refused(failure)) => failure.help.clone(),
-            Self::Session(_) | Self::Program { .. } | Self::Supervise(_) => None,
+            Self::Session(error) => error.help(),
+            Self::Program { .. } | Self::Supervise(_) => None,
             Self::Namespaces(error) => remedy::namespaces(error),
             Self::Inside(text) => remedy::inside(text),
         }
@@ -110,8 +108,6 @@ struct Running {
     control: OwnedFd,
     hosts: Option<File>,
     signals: OwnedFd,
-    /// When to look for a lost appliance next.
-    retry_at: Option<Instant>,
     /// When a program that was asked to end is killed.
     kill_at: Option<Instant>,
 }
@@ -154,15 +150,8 @@ pub fn run(options: Options, ready: impl FnOnce(&str)) -> Result<i32, RunError> 
         }
     };
     drop(theirs);
-    let mut running = Running {
-        session,
-        inside,
-        control: ours,
-        hosts: None,
-        signals,
-        retry_at: None,
-        kill_at: None,
-    };
+    let mut running =
+        Running { session, inside, control: ours, hosts: None, signals, kill_at: None };
     let outcome = running.connect(&plan.interfaces).and_then(|()| running.supervise(ready));
     running.end();
     running.session.part();
@@ -214,7 +203,7 @@ impl Running {
     fn supervise(&mut self, ready: impl FnOnce(&str)) -> Result<i32, RunError> {
         let mut ready = Some(ready);
         loop {
-            let (control, signals, lifeline) = self.wait()?;
+            let (control, signals) = self.wait()?;
             if control {
                 match self.report() {
                     Report::Started => {
@@ -231,20 +220,15 @@ impl Running {
             if signals {
                 self.pass_signals_on();
             }
-            if lifeline || self.session.has_message() {
-                self.listen();
-            }
-            if self.retry_at.is_some_and(|at| at <= Instant::now()) {
-                self.look_for_appliance();
-            }
+            self.listen();
             if self.kill_at.take_if(|at| *at <= Instant::now()).is_some() {
                 self.signal(libc::SIGKILL);
             }
         }
     }
 
-    /// Waits until something happens: on the inside, to us, on the life line.
-    fn wait(&self) -> io::Result<(bool, bool, bool)> {
+    /// Waits until something happens: on the inside, to us, or something that the session sees.
+    fn wait(&self) -> io::Result<(bool, bool)> {
         let mut watched = vec![
             PollFd::new(&self.control, PollFlags::IN),
             PollFd::new(&self.signals, PollFlags::IN),
@@ -253,18 +237,15 @@ impl Running {
         if let Some(lifeline) = &lifeline {
             watched.push(PollFd::new(lifeline, PollFlags::IN));
         }
-        let next = [self.retry_at, self.kill_at].into_iter().flatten().min();
-        let mut left = next.map(|at| at.saturating_duration_since(Instant::now()));
-        if self.session.has_message() {
-            left = Some(Duration::ZERO);
-        }
+        let kill = self.kill_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let left = self.session.patience().into_iter().chain(kill).min();
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         let told = |place: usize| watched.get(place).is_some_and(|fd| !fd.revents().is_empty());
-        Ok((told(0), told(1), told(2)))
+        Ok((told(0), told(1)))
     }
 
     fn exit_code(&self) -> i32 {
@@ -314,35 +295,30 @@ impl Running {
         }
     }
 
+    /// Sends the program a signal. The inside passes it on, as process 1 of a PID namespace gets
+    /// no other signals than it asked for; SIGKILL ends it, and everything inside with it.
     fn signal(&self, number: i32) {
-        let signal = if number == libc::SIGKILL {
-            Some(Signal::KILL)
+        // An inside that has ended is noticed by its control socket; one that is stopped and has
+        // hundreds of signals to pass on needs no more.
+        if number == libc::SIGKILL {
+            let _ = kill_process(self.inside, Signal::KILL);
         } else {
-            Signal::from_named_raw(number)
-        };
-        if let Some(signal) = signal {
-            // An inside that has ended is noticed by its control socket.
-            let _ = kill_process(self.inside, signal);
+            let octets = [&[message::SIGNAL], &number.to_ne_bytes()[..]].concat();
+            let _ = send(&self.control, &octets, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         }
     }
 
     fn listen(&mut self) {
         match self.session.next_event() {
-            Event::Hosts(text) => self.rewrite_hosts(&text),
-            Event::Signal(number) => self.signal(number),
-            Event::PortGone(place) => self.session.withdraw(place),
-            Event::Connect(endpoint) => self.join(*endpoint),
-            Event::Disconnect(endpoint) => self.leave(endpoint),
-            Event::Lost => self.miss_appliance(),
+            Some(Event::Hosts(text)) => self.rewrite_hosts(&text),
+            Some(Event::Signal(number)) => self.signal(number),
+            Some(Event::PortGone(place)) => self.session.withdraw(place),
+            Some(Event::Connect(endpoint)) => self.join(*endpoint),
+            Some(Event::Disconnect(endpoint)) => self.leave(endpoint),
+            Some(Event::Lost) | None => {}
         }
-    }
-
-    /// Looks for the next appliance soon, unless the program ends with the one that is lost.
-    fn miss_appliance(&mut self) {
-        if self.session.is_declared() {
+        if self.session.is_declared() && self.session.is_lost() {
             self.ask_to_end();
-        } else {
-            self.retry_at = Some(Instant::now() + RETRY);
         }
     }
 
@@ -354,14 +330,13 @@ impl Running {
         } else {
             Ok(None)
         };
-        let told = match made {
+        match made {
             Ok(tap) => self.session.join(endpoint, tap),
             Err(error) => {
                 let message = crate::cli::chain(&error);
-                self.session.refuse(id, Failure { message, help: error.help() })
+                self.session.refuse(id, Failure { message, help: error.help() });
             }
-        };
-        self.expect(told);
+        }
     }
 
     /// Removes the interface of a network that the sandbox is no longer on. It would go by itself
@@ -374,47 +349,54 @@ impl Running {
                 tracing::warn!(%error, interface = leaving.ifname, "cannot be removed");
             }
         }
-        let told = self.session.leave(endpoint);
-        self.expect(told);
+        self.session.leave(endpoint);
     }
 
     fn spaces(&self) -> Result<Spaces, EnterError> {
         Spaces::of(self.inside.as_raw_nonzero().get().unsigned_abs())
     }
 
-    /// Notices that the appliance was lost in the middle of a conversation.
-    fn expect(&mut self, told: Result<(), SessionError>) {
-        if let Err(error) = told {
-            tracing::debug!(%error, "the appliance did not hear of it");
-            self.miss_appliance();
-        }
-    }
-
-    /// Rewrites the hosts file in place: it is mounted by its inode. One write, so that a reader
-    /// sees the old text or the new one.
     fn rewrite_hosts(&self, text: &str) {
-        if let Some(hosts) = &self.hosts {
-            let written = hosts.write_all_at(text.as_bytes(), 0);
-            if let Err(error) = written.and_then(|()| hosts.set_len(text.len() as u64)) {
-                tracing::warn!(%error, "the hosts file cannot be rewritten");
-            }
+        if let Some(hosts) = &self.hosts
+            && let Err(error) = rewrite(hosts, text)
+        {
+            tracing::warn!(%error, "the hosts file cannot be rewritten");
         }
-    }
-
-    fn look_for_appliance(&mut self) {
-        self.retry_at = match self.session.retry() {
-            Ok(true) => None,
-            Ok(false) => Some(Instant::now() + RETRY),
-            Err(error) => {
-                tracing::debug!(%error, "the appliance does not take this sandbox back");
-                Some(Instant::now() + PATIENCE)
-            }
-        };
     }
 
     /// Ends whatever is left of the inside and waits for it, so that nothing outlives this process.
     fn end(&self) {
         let _ = kill_process(self.inside, Signal::KILL);
         let _ = waitpid(Some(self.inside), WaitOptions::empty());
+    }
+}
+
+/// Rewrites a hosts file in place: it is mounted by its inode.
+///
+/// A shorter text is written with empty lines behind it, which are cut off afterwards, so that no
+/// reader sees the end of the old text behind the new one. Who reads at that very moment may still
+/// see the old text up to the end of a page and the new one from there.
+fn rewrite(hosts: &File, text: &str) -> io::Result<()> {
+    let former = usize::try_from(hosts.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut octets = text.as_bytes().to_vec();
+    octets.resize(octets.len().max(former), b'\n');
+    hosts.write_all_at(&octets, 0)?;
+    hosts.set_len(text.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hosts_file_holds_the_newest_text_and_nothing_else() {
+        let folder = std::env::temp_dir();
+        let path = folder.join(format!("weft-hosts-{}", std::process::id()));
+        let hosts = File::options().create(true).truncate(true).write(true).open(&path).unwrap();
+        for text in ["10.0.0.1\tann\n", "10.0.0.1\tann\n10.0.0.2\tbob\n", "::1\tme\n", ""] {
+            rewrite(&hosts, text).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -1,14 +1,20 @@
 //! A sandbox's dealings with the appliance: announced, given addresses, connected, kept.
 //!
 //! A [`Session`] holds the life line and a copy of every port's descriptor. When the appliance goes
-//! away, the TAPs stay up because of those copies; [`Session::retry`] announces the sandbox to the
-//! next appliance with the addresses it has, hands the same descriptors over again, and a TCP
-//! connection in flight goes on after a pause.
+//! away, the TAPs stay up because of those copies; [`Session::next_event`] announces the sandbox to
+//! the next appliance with the addresses it has, hands the same descriptors over again, and a TCP
+//! connection in flight goes on after a pause. A sandbox that the file declares is started anew by
+//! the next appliance, so that it ends with its own.
+//!
+//! Whoever has a program to attend to is never kept waiting for long: every answer has a time by
+//! which it must come, and an appliance that lets it pass counts as gone.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::io::ioctl_fionbio;
 
 use super::on_demand;
 use crate::api::client::{Client, ClientError};
@@ -17,11 +23,18 @@ use crate::api::shapes::{
     Assigned, AttachRequest, EndpointRequest, Failure, FromAppliance, FromSandbox,
 };
 use crate::cnm::Id;
+use crate::sys::tap;
 
 /// How often a sandbox that may start an appliance tries to.
 const ATTEMPTS: usize = 4;
+/// How long the appliance may take for an answer when a sandbox comes,
+const FIRST: Duration = Duration::from_secs(10);
+/// and when it comes back and has a program to attend to meanwhile.
+const AGAIN: Duration = Duration::from_secs(2);
 /// How long to wait between two looks for a lost appliance.
-pub const RETRY: Duration = Duration::from_millis(100);
+const RETRY: Duration = Duration::from_millis(100);
+/// How long it may become, by doubling, while an appliance is there and does not take it back.
+const RETRY_MOST: Duration = Duration::from_secs(5);
 /// How long the appliance may take to see a sandbox off.
 const PARTING: Duration = Duration::from_secs(1);
 
@@ -46,6 +59,17 @@ pub enum SessionError {
     Io(#[from] io::Error),
 }
 
+impl SessionError {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Refused(failure) => failure.help.clone(),
+            Self::Client(error) => error.help(),
+            Self::OnDemand(_) | Self::Lost | Self::Io(_) => None,
+        }
+    }
+}
+
 /// What the appliance told a sandbox that is up.
 #[derive(Debug)]
 pub enum Event {
@@ -59,7 +83,7 @@ pub enum Event {
     Disconnect(Id),
     /// The program is to get this signal.
     Signal(i32),
-    /// The appliance is gone.
+    /// The appliance is gone. Unless the file declares the sandbox, the next one is looked for.
     Lost,
 }
 
@@ -77,6 +101,10 @@ pub struct Session {
     ports: Vec<Option<OwnedFd>>,
     running: Option<u32>,
     on_demand: bool,
+    /// When to look for a lost appliance next.
+    retry_at: Option<Instant>,
+    /// How long to wait after the next attempt that fails.
+    pause: Duration,
 }
 
 impl Session {
@@ -108,17 +136,18 @@ impl Session {
     }
 
     fn try_open(client: &Client, request: &AttachRequest) -> Result<Self, SessionError> {
-        let socket = client.attach()?;
         let mut session = Self {
             client: client.clone(),
             request: request.clone(),
-            lifeline: Some(Lifeline::new(socket)?),
+            lifeline: Some(connect(client, FIRST)?),
             aside: VecDeque::new(),
             name: String::new(),
             endpoints: Vec::new(),
             ports: Vec::new(),
             running: None,
             on_demand: false,
+            retry_at: None,
+            pause: RETRY,
         };
         session.announce()?;
         session.ports.resize_with(session.endpoints.len(), || None);
@@ -167,47 +196,65 @@ impl Session {
         Ok(())
     }
 
-    /// Takes a further endpoint in, with the port that was made for it. When that fails the
-    /// appliance is as good as lost, and the endpoint with it.
+    /// As [`offer`](Self::offer), but an appliance that goes meanwhile is no failure: the next one
+    /// gets the port.
     ///
     /// # Errors
-    /// See [`SessionError`].
-    pub fn join(&mut self, endpoint: Assigned, port: Option<OwnedFd>) -> Result<(), SessionError> {
+    /// When the appliance refuses the port.
+    pub fn entrust(&mut self, place: usize, port: OwnedFd) -> Result<(), SessionError> {
+        match self.hand_over(place, port.as_fd()) {
+            Ok(()) => {}
+            Err(refused @ SessionError::Refused(_)) => return Err(refused),
+            Err(error) => {
+                tracing::debug!(%error, "the appliance did not take a port");
+                self.lose();
+            }
+        }
+        self.ports[place] = Some(port);
+        Ok(())
+    }
+
+    /// Takes a further endpoint in, with the port that was made for it. An appliance that does not
+    /// take the port is as good as gone, and the endpoint with it.
+    pub fn join(&mut self, endpoint: Assigned, port: Option<OwnedFd>) {
         let place = self.endpoints.len();
         let request = EndpointRequest { aliases: endpoint.aliases.clone(), ..Default::default() };
         self.request.endpoints.push(remembered(&request, &endpoint));
         self.endpoints.push(endpoint);
         self.ports.push(None);
-        let Some(port) = port else { return Ok(()) };
-        self.offer(place, port).inspect_err(|_| {
+        let Some(port) = port else { return };
+        if let Err(error) = self.offer(place, port) {
+            tracing::debug!(%error, "the appliance did not take a further port");
             self.forget(place);
-            self.lifeline = None;
-        })
+            self.lose();
+        }
     }
 
     /// Tells the appliance that there can be no interface for an endpoint.
-    ///
-    /// # Errors
-    /// See [`SessionError`].
-    pub fn refuse(&mut self, endpoint: Id, failure: Failure) -> Result<(), SessionError> {
-        self.send(&FromSandbox::Unconnected { endpoint, failure }, None)
+    pub fn refuse(&mut self, endpoint: Id, failure: Failure) {
+        self.tell(&FromSandbox::Unconnected { endpoint, failure });
     }
 
     /// Lets go of an endpoint and its port, and tells the appliance.
-    ///
-    /// # Errors
-    /// See [`SessionError`].
-    pub fn leave(&mut self, endpoint: Id) -> Result<(), SessionError> {
+    pub fn leave(&mut self, endpoint: Id) {
         if let Some(place) = self.endpoints.iter().position(|own| own.id == endpoint) {
             self.forget(place);
         }
-        self.send(&FromSandbox::Disconnected { endpoint }, None)
+        self.tell(&FromSandbox::Disconnected { endpoint });
     }
 
     fn forget(&mut self, place: usize) {
         self.request.endpoints.remove(place);
         self.endpoints.remove(place);
         self.ports.remove(place);
+    }
+
+    /// Says what needs no answer.
+    fn tell(&mut self, message: &FromSandbox) {
+        if let Err(error) = self.send(message, None) {
+            tracing::debug!(%error, "the appliance did not hear of it");
+            self.lose();
+        }
     }
 
     /// Lets go of a port that has gone.
@@ -236,59 +283,114 @@ impl Session {
         }
     }
 
-    /// The next message; waits for it unless there is none to come.
-    pub fn next_event(&mut self) -> Event {
+    /// How long to wait on the life line before the next [`next_event`](Self::next_event); without
+    /// an end unless something is due.
+    pub fn patience(&self) -> Option<Duration> {
+        if !self.aside.is_empty() || self.lifeline.as_ref().is_some_and(Lifeline::has_message) {
+            return Some(Duration::ZERO);
+        }
+        self.retry_at.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether the appliance is away.
+    pub fn is_lost(&self) -> bool {
+        self.lifeline.is_none()
+    }
+
+    /// What has happened, when something has. Looks for a lost appliance when that is due; does not
+    /// wait for one that is there to say more.
+    pub fn next_event(&mut self) -> Option<Event> {
+        if self.retry_at.is_some_and(|at| at <= Instant::now()) {
+            self.retry();
+        }
         loop {
             let message = match self.aside.pop_front() {
-                Some(message) => Ok(message),
-                None => self.receive(),
+                Some(message) => Ok(Some(message)),
+                None => self.glance(),
             };
             match message {
-                Ok(FromAppliance::Hosts(text)) => return Event::Hosts(text),
-                Ok(FromAppliance::Signal(number)) => return Event::Signal(number),
-                Ok(FromAppliance::Connect(endpoint)) => return Event::Connect(endpoint),
-                Ok(FromAppliance::Disconnect { endpoint }) => return Event::Disconnect(endpoint),
-                Ok(FromAppliance::PortGone { endpoint }) => {
+                Ok(None) => return None,
+                Ok(Some(FromAppliance::Hosts(text))) => return Some(Event::Hosts(text)),
+                Ok(Some(FromAppliance::Signal(number))) => return Some(Event::Signal(number)),
+                Ok(Some(FromAppliance::Connect(own))) => return Some(Event::Connect(own)),
+                Ok(Some(FromAppliance::Disconnect { endpoint })) => {
+                    return Some(Event::Disconnect(endpoint));
+                }
+                Ok(Some(FromAppliance::PortGone { endpoint })) => {
                     if let Some(place) = self.endpoints.iter().position(|e| e.id == endpoint) {
-                        return Event::PortGone(place);
+                        return Some(Event::PortGone(place));
                     }
                 }
-                Ok(FromAppliance::Attached { .. } | FromAppliance::Assigned { .. }) => {}
-                Ok(FromAppliance::Refused(_)) | Err(_) => {
-                    self.lifeline = None;
-                    return Event::Lost;
+                Ok(Some(FromAppliance::Attached { .. } | FromAppliance::Assigned { .. })) => {}
+                Ok(Some(FromAppliance::Refused(_))) | Err(_) => {
+                    self.lose();
+                    return Some(Event::Lost);
                 }
             }
         }
     }
 
-    /// Whether a message is there already.
-    pub fn has_message(&self) -> bool {
-        !self.aside.is_empty() || self.lifeline.as_ref().is_some_and(Lifeline::has_message)
+    /// The appliance is gone, or as good as gone.
+    fn lose(&mut self) {
+        self.lifeline = None;
+        // A network that only this appliance has put the sandbox on.
+        self.aside.retain(|message| !matches!(message, FromAppliance::Connect(_)));
+        self.retry_at = (!self.request.declared).then(|| Instant::now() + RETRY);
     }
 
-    /// Looks for a new appliance and takes everything there; true when the sandbox is back.
-    ///
-    /// # Errors
-    /// What the new appliance refuses; trying again later may still succeed.
-    pub fn retry(&mut self) -> Result<bool, SessionError> {
-        let socket = match self.client.attach() {
-            Ok(socket) => socket,
-            Err(ClientError::NotRunning(_)) if self.on_demand => {
-                on_demand::start(self.client.socket())?;
-                self.client.attach()?
+    /// Looks for a new appliance and takes everything there.
+    fn retry(&mut self) {
+        let pause = if self.forget_vanished() {
+            // Whoever keeps the endpoint may not want to go on without.
+            RETRY
+        } else {
+            match self.reconnect() {
+                Ok(true) => {
+                    self.pause = RETRY;
+                    self.retry_at = None;
+                    return;
+                }
+                Ok(false) => {
+                    self.pause = RETRY;
+                    RETRY
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the appliance does not take this sandbox back");
+                    self.lifeline = None;
+                    let pause = self.pause;
+                    self.pause = (pause * 2).min(RETRY_MOST);
+                    pause
+                }
             }
-            Err(ClientError::NotRunning(_)) => return Ok(false),
-            Err(error) => return Err(error.into()),
         };
-        // A network that only the former appliance put the sandbox on.
-        self.aside.retain(|message| !matches!(message, FromAppliance::Connect(_)));
-        self.lifeline = Some(Lifeline::new(socket)?);
-        let restored = self.restore();
-        if restored.is_err() {
-            self.lifeline = None;
+        self.retry_at = Some(Instant::now() + pause);
+    }
+
+    /// Forgets the TAPs that were deleted while no appliance was there to notice; whether there
+    /// were any.
+    fn forget_vanished(&mut self) -> bool {
+        let before = self.aside.len();
+        for (port, endpoint) in self.ports.iter_mut().zip(&self.endpoints) {
+            if port.as_ref().is_some_and(|port| has_vanished(port.as_fd())) {
+                *port = None;
+                self.aside.push_back(FromAppliance::PortGone { endpoint: endpoint.id });
+            }
         }
-        restored.map(|()| true)
+        self.aside.len() > before
+    }
+
+    /// True when the sandbox is back; false when no appliance runs.
+    fn reconnect(&mut self) -> Result<bool, SessionError> {
+        let lifeline = match connect(&self.client, AGAIN) {
+            Err(SessionError::Client(ClientError::NotRunning(_))) if self.on_demand => {
+                on_demand::start(self.client.socket())?;
+                connect(&self.client, AGAIN)?
+            }
+            Err(SessionError::Client(ClientError::NotRunning(_))) => return Ok(false),
+            outcome => outcome?,
+        };
+        self.lifeline = Some(lifeline);
+        self.restore().map(|()| true)
     }
 
     fn restore(&mut self) -> Result<(), SessionError> {
@@ -369,13 +471,50 @@ impl Session {
         port: Option<BorrowedFd<'_>>,
     ) -> Result<(), SessionError> {
         let lifeline = self.lifeline.as_mut().ok_or(SessionError::Lost)?;
-        Ok(lifeline.send(message, port)?)
+        let sent = lifeline.send(message, port);
+        sent.map_err(|error| self.failure(error))
     }
 
     fn receive(&mut self) -> Result<FromAppliance, SessionError> {
         let lifeline = self.lifeline.as_mut().ok_or(SessionError::Lost)?;
-        lifeline.receive()?.ok_or(SessionError::Lost)
+        let received = lifeline.receive();
+        received.map_err(|error| self.failure(error))?.ok_or(SessionError::Lost)
     }
+
+    /// The next message as far as it is there already.
+    fn glance(&mut self) -> Result<Option<FromAppliance>, SessionError> {
+        let Some(lifeline) = &mut self.lifeline else { return Ok(None) };
+        ioctl_fionbio(lifeline.as_fd(), true).map_err(io::Error::from)?;
+        let received = lifeline.receive();
+        ioctl_fionbio(lifeline.as_fd(), false).map_err(io::Error::from)?;
+        match received {
+            Ok(Some(message)) => Ok(Some(message)),
+            Ok(None) => Err(SessionError::Lost),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn failure(&self, error: io::Error) -> SessionError {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            // So the kernel says that the time is up.
+            return ClientError::Silent(self.client.socket().to_owned()).into();
+        }
+        error.into()
+    }
+}
+
+/// A life line on which no answer is waited for longer than `patience`.
+fn connect(client: &Client, patience: Duration) -> Result<Lifeline, SessionError> {
+    let socket = client.attach(patience)?;
+    socket.set_read_timeout(Some(patience))?;
+    socket.set_write_timeout(Some(patience))?;
+    Ok(Lifeline::new(socket)?)
+}
+
+/// Whether a port is a TAP whose device was deleted. A virtual machine's stream is no TAP.
+fn has_vanished(port: BorrowedFd<'_>) -> bool {
+    tap::identify(port).is_err_and(|error| error.raw_os_error() == Some(libc::EBADFD))
 }
 
 fn remembered(request: &EndpointRequest, assigned: &Assigned) -> EndpointRequest {

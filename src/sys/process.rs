@@ -96,6 +96,16 @@ pub fn next_signal(fd: &OwnedFd) -> io::Result<Option<Signal>> {
     Ok(Some(Signal { number: info.ssi_signo as i32, from_process: info.ssi_code <= 0 }))
 }
 
+/// Sends a signal by its number, which may be a real-time signal's.
+///
+/// # Errors
+/// As `kill`: `EINVAL` for a number that is no signal's, `ESRCH` when the process is gone.
+pub fn send_signal(process: Pid, number: i32) -> io::Result<()> {
+    // SAFETY: `kill` touches no memory of ours; the process id is positive, and so one process's.
+    let answer = unsafe { libc::kill(process.as_raw_nonzero().get(), number) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Lets every signal through again, as a program that is about to start expects.
 pub fn unblock_all_signals() {
     let set = signal_set(&[]);

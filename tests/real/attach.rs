@@ -1,5 +1,9 @@
 //! Stacks that exist already: namespaces, processes, TAPs.
 
+use std::os::unix::net::UnixStream;
+
+use rustix::process::Signal;
+
 use crate::support::{Program, World, eventually};
 
 as_root!(
@@ -9,9 +13,13 @@ as_root!(
     an_attach_that_is_refused_changes_nothing,
     a_deleted_namespace_ends_its_attach,
     attached_namespaces_survive_a_killed_appliance,
+    a_namespace_deleted_while_no_appliance_runs_ends_its_attach,
 );
 as_ordinary!(a_user_attaches_a_tap_that_an_administrator_made);
-as_both!(a_user_attaches_what_is_the_user_s_own);
+as_both!(
+    a_user_attaches_what_is_the_user_s_own,
+    a_guest_that_knocks_as_the_appliance_goes_is_the_next_one_s,
+);
 
 const BLUE: &str = "
     [networks.blue]
@@ -143,6 +151,41 @@ fn attached_namespaces_survive_a_killed_appliance(world: &World) {
     assert!(!attach.has_ended());
 }
 
+fn a_namespace_deleted_while_no_appliance_runs_ends_its_attach(world: &World) {
+    let up = world.up_with(BLUE);
+    let namespace = world.namespace("one");
+    let line = format!("attach --network blue --name one --netns {}", namespace.name);
+    let mut attach = world.start(&line);
+    attach.wait_for("on network blue");
+    world.weft("down --keep").ok();
+    assert_eq!(up.into_program().end().code, 0);
+    namespace.delete();
+    let said = attach.end();
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("the interface eth0 has gone"), "{said:?}");
+    let _up = world.up_with(BLUE);
+    assert_eq!(world.names(), [""; 0]);
+}
+
+fn a_guest_that_knocks_as_the_appliance_goes_is_the_next_one_s(world: &World) {
+    let up = world.up_with(BLUE);
+    let socket = world.path("vm.sock");
+    let line = format!("attach --network blue --name vm --qemu {}", socket.display());
+    let mut attach = world.start(&line);
+    attach.wait_for("netdev");
+    // Stopped, it cannot answer before it is gone.
+    up.signal(Signal::STOP);
+    let guest = UnixStream::connect(&socket).unwrap();
+    up.kill();
+    let _up = world.up_with(BLUE);
+    eventually("the guest's port is there", || (world.ports().len() == 1).then_some(()));
+    drop(guest);
+    eventually("it may come again", || world.ports().is_empty().then_some(()));
+    let _guest = UnixStream::connect(&socket).unwrap();
+    eventually("it has", || (world.ports().len() == 1).then_some(()));
+    assert!(!attach.has_ended());
+}
+
 fn a_user_attaches_what_is_the_user_s_own(world: &World) {
     let _up = world.up_with(BLUE);
     let mut command = world.command("unshare");
@@ -161,7 +204,7 @@ fn a_user_attaches_what_is_the_user_s_own(world: &World) {
     attach.wait_for("10.232.0.18/24");
     let _ann = world.sandbox("ann", "--network blue");
     world.exec("ann", "ping -c 1 -W 2 10.232.0.18").ok();
-    inside.signal(rustix::process::Signal::KILL);
+    inside.signal(Signal::KILL);
     drop(attach);
     world.wait_until_gone("own");
 }

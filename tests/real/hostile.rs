@@ -1,10 +1,16 @@
 //! Guests that send what no honest guest would: everything is counted, nothing breaks.
 
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use weft::api::shapes::PortLine;
+use weft::api::client::Client;
+use weft::api::lifeline::Lifeline;
+use weft::api::shapes::{
+    Assigned, AttachRequest, EndpointRequest, FromAppliance, FromSandbox, Kind, PortLine,
+};
+use weft::cnm::Id;
 
 use crate::support::{Program, World, eventually};
 
@@ -13,6 +19,8 @@ as_both!(
     a_guest_that_breaks_the_framing_is_hung_up_on_and_may_come_again,
     a_guest_that_does_not_read_harms_nobody_else,
     streams_that_change_workers_lose_nothing_and_keep_nobody_waiting,
+    a_life_line_ends_though_its_own_end_was_handed_in,
+    nobody_takes_another_s_place,
 );
 
 const BLUE: &str = "
@@ -261,4 +269,69 @@ fn streams_that_change_workers_lose_nothing_and_keep_nobody_waiting(world: &Worl
         });
     }
     balanced(world);
+}
+
+/// How long the appliance may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Announces a sandbox of no program, and what the appliance answers.
+fn announce(
+    world: &World,
+    kind: Kind,
+    name: &str,
+    sandbox: Option<Id>,
+) -> (Lifeline, FromAppliance) {
+    let mut lifeline =
+        Lifeline::new(Client::new(world.socket()).attach(PATIENCE).unwrap()).unwrap();
+    let request = AttachRequest {
+        sandbox,
+        name: Some(name.to_owned()),
+        kind,
+        pid: std::process::id(),
+        command: Vec::new(),
+        endpoints: vec![EndpointRequest { network: "blue".to_owned(), ..Default::default() }],
+        declared: false,
+    };
+    lifeline.send(&FromSandbox::Attach(request), None).unwrap();
+    let answer = lifeline.receive().unwrap().unwrap();
+    (lifeline, answer)
+}
+
+#[track_caller]
+fn assigned(answer: FromAppliance) -> (Id, Assigned) {
+    let FromAppliance::Assigned { sandbox, mut endpoints, .. } = answer else {
+        panic!("{answer:?}");
+    };
+    (sandbox, endpoints.remove(0))
+}
+
+fn a_life_line_ends_though_its_own_end_was_handed_in(world: &World) {
+    let _up = world.up_with(BLUE);
+    for is_port in [false, true] {
+        let (mut eve, answer) = announce(world, Kind::Qemu, "eve", None);
+        let endpoint = assigned(answer).1.id;
+        let message = if is_port {
+            FromSandbox::Port { endpoint }
+        } else {
+            FromSandbox::Running { pid: std::process::id() }
+        };
+        let own = eve.as_fd().try_clone_to_owned().unwrap();
+        eve.send(&message, Some(own.as_fd())).unwrap();
+        drop((eve, own));
+        world.wait_until_gone("eve");
+    }
+}
+
+fn nobody_takes_another_s_place(world: &World) {
+    let _up = world.up_with(BLUE);
+    let _ann = world.sandbox("ann", "--network blue");
+    let _bob = world.sandbox("bob", "--network blue");
+    let before: Vec<_> = world.ps().into_iter().map(|line| (line.id, line.endpoints)).collect();
+    let (eve, answer) = announce(world, Kind::Run, "eve", Some(before[0].0));
+    assert!(matches!(answer, FromAppliance::Refused(_)), "{answer:?}");
+    drop(eve);
+    let after: Vec<_> = world.ps().into_iter().map(|line| (line.id, line.endpoints)).collect();
+    assert_eq!(after, before);
+    let bob = after[1].1[0].addresses[0].ip();
+    world.exec("ann", &format!("ping -c 1 -W 2 {bob}")).ok();
 }

@@ -231,6 +231,14 @@ fn stop_ends_sandboxes_and_kills_the_stubborn(world: &World) {
     assert_eq!(eve.end().code, 3);
     assert_eq!(world.names(), [""; 0]);
     world.weft("stop ann").refused(1, &["ann"], "weft ps");
+    // Any signal reaches the program, also those that nobody passes on by name.
+    for (number, name) in [(14, "ALRM"), (12, "USR2"), (40, "RTMIN+6"), (64, "RTMAX")] {
+        let script =
+            format!("trap 'exit 9' {name}; echo up; while :; do read -t 0.1 x <> <(:); done");
+        let sandbox = world.program("sam", "", &script, "up");
+        assert_eq!(world.weft(&format!("stop --signal {number} sam")).ok(), "sam\n");
+        assert_eq!(sandbox.end().code, 9, "{name}");
+    }
 }
 
 fn a_detached_sandbox_is_there_when_the_command_returns(world: &World) {

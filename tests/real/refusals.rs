@@ -2,16 +2,21 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 
 use crate::support::gate::ClosedTun;
 use crate::support::{Program, World, eventually};
 
 as_ordinary!(
     another_user_s_appliance_does_not_answer,
+    what_another_user_made_in_a_shared_folder_is_not_trusted,
     a_system_without_user_namespaces_is_explained,
     a_user_may_not_enter_what_is_root_s,
 );
 as_both!(wrong_networks_names_and_addresses_are_refused, a_place_for_the_socket_that_cannot_be);
+
+/// A user that is neither root nor the test's.
+const NOBODY: u32 = 65_534;
 
 const BLUE: &str = "
     [networks.blue]
@@ -79,6 +84,42 @@ fn another_user_s_appliance_does_not_answer(world: &World) {
     // Nor when the folder lets everybody through.
     fs::set_permissions(place.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
     ps().refused(1, &["cannot be opened", "denied"], "root");
+}
+
+fn what_another_user_made_in_a_shared_folder_is_not_trusted(world: &World) {
+    // As in /tmp: somebody made the place first, and lets everybody in.
+    let shared = world.path("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+    let place = shared.join("weft/weft.sock");
+    let script = format!(
+        "import os, socket\n\
+         os.mkdir('{0}'); os.chmod('{0}', 0o777)\n\
+         s = socket.socket(socket.AF_UNIX); s.bind('{1}'); os.chmod('{1}', 0o666); s.listen()\n\
+         print('up', flush=True)\n\
+         while True: s.accept()\n",
+        place.parent().unwrap().display(),
+        place.display()
+    );
+    let mut other = std::process::Command::new("python3");
+    other.arg("-c").arg(script).env("WEFT_SOCKET", world.socket()).uid(NOBODY).gid(NOBODY);
+    let mut other = Program::start(other);
+    other.wait_for("up");
+    let weft = |line: &str| {
+        let mut command = world.weft_command(line);
+        command.env("WEFT_SOCKET", &place);
+        Program::start(command).end()
+    };
+    let said = format!("belongs to user {NOBODY}");
+    weft("ps").refused(1, &[&said], "--socket");
+    weft("run -- true").refused(1, &[&said], "--socket");
+    weft(&format!("attach --tap {}", world.ifname())).refused(1, &[&said], "--socket");
+    // Nor does a link make the place one's own.
+    let link = shared.join("link");
+    std::os::unix::fs::symlink(world.path(""), &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(NOBODY), Some(NOBODY)).unwrap();
+    let line = format!("up --socket {}", link.join("weft.sock").display());
+    world.weft(&line).refused(1, &[&said], "--socket");
 }
 
 mod a_closed_tun_device_is_explained {

@@ -1,6 +1,9 @@
 //! What happens when something is killed.
 
+use std::fs::{self, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::process::ChildStdin;
 use std::thread::JoinHandle;
 
@@ -14,6 +17,8 @@ as_both!(
     a_killed_appliance_of_weft_run_s_own_comes_back_by_itself,
     sandboxes_that_were_kept_find_the_next_appliance,
     a_sandbox_that_ends_without_an_appliance_ends_quietly,
+    an_appliance_that_does_not_answer_keeps_nobody_from_ending,
+    a_sandbox_whose_interface_was_deleted_meanwhile_comes_back_without,
 );
 
 const BLUE: &str = "
@@ -156,4 +161,39 @@ fn a_sandbox_that_ends_without_an_appliance_ends_quietly(world: &World) {
     // The next one replaces the socket that the killed one left, and removes it in the end.
     let _up = world.up_with(BLUE);
     assert_eq!(world.names(), [""; 0]);
+}
+
+fn an_appliance_that_does_not_answer_keeps_nobody_from_ending(world: &World) {
+    let up = world.up_with(BLUE);
+    let script = "echo up; read x; exit 7";
+    let mut ann = world.program("ann", "--network blue", script, "up");
+    let bob = world.sandbox("bob", "--network blue");
+    up.kill();
+    // It takes calls and says nothing, as one whose process is stopped.
+    fs::remove_file(world.socket()).unwrap();
+    let silent = UnixListener::bind(world.socket()).unwrap();
+    fs::set_permissions(world.socket(), Permissions::from_mode(0o666)).unwrap();
+    let calls = [silent.accept().unwrap(), silent.accept().unwrap()];
+    drop(ann.take_stdin());
+    bob.signal(Signal::TERM);
+    assert_eq!(ann.end().code, 7);
+    assert_eq!(bob.end().code, 143);
+    drop((calls, silent));
+    let _up = world.up_with(BLUE);
+    assert_eq!(world.names(), [""; 0]);
+}
+
+fn a_sandbox_whose_interface_was_deleted_meanwhile_comes_back_without(world: &World) {
+    let up = world.up_with(BLUE);
+    let script = "echo up; read x; ip link del eth0 && echo deleted; exec sleep infinity";
+    let mut ann = world.program("ann", "--network blue", script, "up");
+    world.weft("down --keep").ok();
+    assert_eq!(up.into_program().end().code, 0);
+    ann.take_stdin().write_all(b"\n").unwrap();
+    ann.wait_for("deleted");
+    let _up = world.up_with(BLUE);
+    eventually("ann has come back", || (world.names() == ["ann"]).then_some(()));
+    assert!(world.ports().is_empty(), "{:#?}", world.ports());
+    world.weft("stop ann").ok();
+    assert_eq!(ann.end().code, 143);
 }
