@@ -226,8 +226,8 @@ impl Drop for Place {
     }
 }
 
-/// Refuses a path with something that is no socket. A socket that is alive is an appliance's, as the
-/// lock will tell, or somebody else's, as binding will.
+/// Refuses a path with something that is no socket. A socket that is alive is an appliance's, as
+/// the lock will tell, or somebody else's, as binding will.
 fn refuse_files(socket: &Path) -> Result<(), ApplianceError> {
     let occupied = socket_path::is_dead_socket(socket).err().filter(|error| {
         let occupied = error.get_ref().and_then(|inner| inner.downcast_ref::<Occupied>());
@@ -236,8 +236,8 @@ fn refuse_files(socket: &Path) -> Result<(), ApplianceError> {
     occupied.map_or(Ok(()), |error| Err(ApplianceError::Socket(socket.to_owned(), error)))
 }
 
-/// Opens the lock, or makes it; nothing that a link leads to, and without waiting for a pipe's other
-/// end.
+/// Opens the lock, or makes it; nothing that a link leads to, and without waiting for a pipe's
+/// other end.
 fn open_lock(path: &Path) -> io::Result<File> {
     File::options()
         .create(true)

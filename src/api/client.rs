@@ -133,8 +133,8 @@ impl Client {
         self.call(Method::DELETE, path, Bytes::new())
     }
 
-    /// Opens a [life line](super::lifeline): a connection that becomes a socket of its own. Waits no
-    /// longer than `patience`.
+    /// Opens a [life line](super::lifeline): a connection that becomes a socket of its own. Waits
+    /// no longer than `patience`.
     ///
     /// # Errors
     /// See [`ClientError`].

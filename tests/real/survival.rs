@@ -19,6 +19,8 @@ as_both!(
     a_sandbox_that_ends_without_an_appliance_ends_quietly,
     an_appliance_that_does_not_answer_keeps_nobody_from_ending,
     a_sandbox_whose_interface_was_deleted_meanwhile_comes_back_without,
+    a_sandbox_that_is_refused_comes_back_when_it_may,
+    a_stopped_appliance_that_goes_on_has_its_sandboxes_back,
 );
 
 const BLUE: &str = "
@@ -196,4 +198,33 @@ fn a_sandbox_whose_interface_was_deleted_meanwhile_comes_back_without(world: &Wo
     assert!(world.ports().is_empty(), "{:#?}", world.ports());
     world.weft("stop ann").ok();
     assert_eq!(ann.end().code, 143);
+}
+
+fn a_sandbox_that_is_refused_comes_back_when_it_may(world: &World) {
+    let up = world.up_with(BLUE);
+    let mut ann = world.sandbox("ann", "--network blue");
+    let before = world.endpoint("ann");
+    up.kill();
+    let _up = world.up_with(&BLUE.replace("blue", "red"));
+    // By the time that another sandbox has come and gone, ann has asked.
+    world.weft("run --network red -- true").ok();
+    assert_eq!(world.names(), [""; 0]);
+    world.write("weft.toml", BLUE);
+    world.weft("reload").ok();
+    assert_eq!(world.endpoint("ann"), before);
+    assert!(!ann.has_ended());
+}
+
+fn a_stopped_appliance_that_goes_on_has_its_sandboxes_back(world: &World) {
+    let up = world.up_with(BLUE);
+    let script = "echo up; read x; exit 7";
+    let mut ann = world.program("ann", "--network blue", script, "up");
+    let bob = world.sandbox("bob", "--network blue");
+    up.signal(Signal::STOP);
+    drop(ann.take_stdin());
+    assert_eq!(ann.end().code, 7);
+    up.signal(Signal::CONT);
+    eventually("only bob is there", || (world.names() == ["bob"]).then_some(()));
+    world.weft("stop bob").ok();
+    assert_eq!(bob.end().code, 143);
 }
