@@ -49,6 +49,21 @@ impl Addresses {
         Ok(Subnet { subnet, ip_range: spec.ip_range, gateway, aux: spec.aux.clone() })
     }
 
+    /// The subnet of a default pool that `address` belongs to, if no network has any of it.
+    pub(crate) fn default_subnet_of(&self, address: IpAddr) -> Option<IpNetwork> {
+        let pools = self.defaults.entries().iter();
+        let mut subnets = pools.filter(|pool| pool.base().contains(address)).filter_map(|pool| {
+            let within = IpNetwork::new(address, pool.size()).ok()?;
+            IpNetwork::new(within.network(), pool.size()).ok()
+        });
+        subnets.find(|subnet| {
+            let overlaps = |other: IpNetwork| {
+                subnet.contains(other.network()) || other.contains(subnet.network())
+            };
+            !self.space.pools().any(|pool| overlaps(pool.subnet()))
+        })
+    }
+
     /// Removes the pool of a subnet that the model knows.
     pub(crate) fn remove(&mut self, subnet: IpNetwork) {
         let removed = self.space.remove(subnet);

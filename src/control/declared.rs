@@ -118,8 +118,10 @@ impl State {
             if !users.is_empty() {
                 let users = users.join(", ");
                 let message = format!("network {name} has to be made anew, and {users} is on it");
-                return Err(Rejected::new(409, message)
-                    .help("stop what the file did not start, with `weft stop NAME`"));
+                return Err(Rejected::new(409, message).help(
+                    "stop what the file did not start, with `weft stop NAME`, or take it off with \
+                           `weft network disconnect`",
+                ));
             }
         }
         Ok(())

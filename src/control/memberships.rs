@@ -48,11 +48,9 @@ impl Control {
     /// When it is not on it, or stays there for a reason.
     pub(crate) async fn leave(&self, sandbox: Id, network: Id) -> Result<(), Rejected> {
         let endpoint = self.state().endpoint_to_leave(sandbox, network)?;
-        let left = self.begin_to_leave(sandbox, endpoint);
+        let left = self.begin_to_leave(sandbox, endpoint)?;
         self.membership_changed();
-        if let Some(left) = left
-            && let Err(_slow) = tokio::time::timeout(PATIENCE, left).await
-        {
+        if let Err(_slow) = tokio::time::timeout(PATIENCE, left).await {
             tracing::warn!(sandbox = %sandbox.short(), "slow to let go of an interface");
         }
         Ok(())
@@ -118,14 +116,22 @@ impl Control {
     }
 
     /// Takes an endpoint back and has the sandbox let go of it, which the receiver hears of.
-    fn begin_to_leave(&self, sandbox: Id, endpoint: Id) -> Option<oneshot::Receiver<()>> {
+    ///
+    /// # Errors
+    /// When the sandbox cannot be told; then it stays where it is.
+    fn begin_to_leave(&self, sandbox: Id, endpoint: Id) -> Result<oneshot::Receiver<()>, Rejected> {
         let state = &mut *self.state();
-        state.take_endpoint(sandbox, endpoint)?;
-        let sandbox = state.sandboxes.get_mut(&sandbox)?;
-        sandbox.outbox.try_send(FromAppliance::Disconnect { endpoint }).ok()?;
+        let outbox = state.sandboxes.get(&sandbox).ok_or_else(ended)?.outbox.clone();
+        let place = outbox.try_reserve().map_err(|_| {
+            Rejected::new(503, format!("sandbox {} does not listen", sandbox.short()))
+        })?;
+        state.take_endpoint(sandbox, endpoint).ok_or_else(ended)?;
+        place.send(FromAppliance::Disconnect { endpoint });
         let (tell, told) = oneshot::channel();
-        sandbox.leaving.insert(endpoint, tell);
-        Some(told)
+        if let Some(sandbox) = state.sandboxes.get_mut(&sandbox) {
+            sandbox.leaving.insert(endpoint, tell);
+        }
+        Ok(told)
     }
 }
 
@@ -146,7 +152,11 @@ impl State {
                 Rejected::new(403, message).help("take it out of the file, then `weft reload`")
             );
         }
-        check(sandbox, if attached.assigned.host { Driver::Host } else { Driver::Bridge })?;
+        if attached.assigned.port {
+            check(sandbox, Driver::Bridge)?;
+        } else if attached.assigned.host {
+            check(sandbox, Driver::Host)?;
+        }
         Ok(attached.assigned.id)
     }
 
@@ -180,6 +190,12 @@ fn check(sandbox: &Sandbox, driver: Driver) -> Result<(), Rejected> {
     if sandbox.endpoints.iter().any(|own| own.assigned.host) {
         let what = "container sharing network namespace with another container or host cannot be \
                     connected to any other network";
+        return Err(Rejected::new(400, what));
+    }
+    let is_on_none = sandbox.endpoints.iter().any(|own| !own.assigned.port);
+    if is_on_none || (driver == Driver::None && !sandbox.endpoints.is_empty()) {
+        let what = "container cannot be connected to multiple networks with one of the networks in \
+                    private (none) mode";
         return Err(Rejected::new(400, what));
     }
     Ok(())

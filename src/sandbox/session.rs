@@ -292,9 +292,13 @@ impl Session {
     /// The appliance is gone, or as good as gone.
     fn lose(&mut self) {
         self.lifeline = None;
-        // A network that only this appliance has put the sandbox on.
-        self.aside.retain(|message| !matches!(message, FromAppliance::Connect(_)));
+        self.forget_invitations();
         self.retry_at = (!self.request.declared).then(|| Instant::now() + RETRY);
+    }
+
+    /// Forgets networks that only the appliance that is gone has put the sandbox on.
+    fn forget_invitations(&mut self) {
+        self.aside.retain(|message| !matches!(message, FromAppliance::Connect(_)));
     }
 
     /// Looks for a new appliance and takes everything there.
@@ -316,6 +320,7 @@ impl Session {
                 Err(error) => {
                     tracing::debug!(%error, "the appliance does not take this sandbox back");
                     self.lifeline = None;
+                    self.forget_invitations();
                     let pause = self.pause;
                     self.pause = (pause * 2).min(RETRY_MOST);
                     pause

@@ -37,7 +37,7 @@ pub(super) async fn list(
     };
     let mut sandboxes: Vec<&Sandbox> = state.sandboxes.values().filter(is_meant).collect();
     // The newest first, as Docker lists them.
-    sandboxes.sort_by_key(|sandbox| sandbox.since.elapsed());
+    sandboxes.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.since));
     Ok(Json(sandboxes.into_iter().map(|sandbox| line(sandbox, &state.model)).collect()))
 }
 
@@ -59,7 +59,7 @@ fn line(sandbox: &Sandbox, model: &Model) -> Value {
         "Image": "",
         "ImageID": "",
         "Command": sandbox.command.join(" "),
-        "Created": unix_millis() / 1000 - age_s,
+        "Created": (unix_millis() / 1000).saturating_sub(age_s),
         "Ports": [],
         "Labels": {},
         "State": "running",

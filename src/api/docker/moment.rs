@@ -72,9 +72,10 @@ fn read_offset(time: &str) -> Option<(&str, i64)> {
     }
     let Some(at) = time.rfind(['+', '-']) else { return Some((time, 0)) };
     let (hours, minutes) = time.get(at + 1..)?.split_once(':')?;
-    let minutes = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
+    let hours = hours.parse::<i64>().ok().filter(|hours| (0..24).contains(hours))?;
+    let minutes = minutes.parse::<i64>().ok().filter(|minutes| (0..60).contains(minutes))?;
     let sign = if time.as_bytes()[at] == b'+' { 1 } else { -1 };
-    (minutes < 24 * 60).then_some((&time[..at], sign * minutes))
+    Some((&time[..at], sign * (hours * 60 + minutes)))
 }
 
 /// Year, month and day of a number of days since 1970.

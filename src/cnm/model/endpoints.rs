@@ -22,7 +22,7 @@ impl Model {
         let mac = self.choose_mac(network, &spec)?;
         let network = network.id;
 
-        let subnet_added = self.ensure_subnet(network)?;
+        let subnet_added = self.ensure_subnet(network, spec.ip)?;
         let addresses = self.lease_all(network, &spec).inspect_err(|_| {
             if subnet_added {
                 self.forget_subnet(network);

@@ -1,5 +1,7 @@
 //! The rules of networks: adding, adjusting and removing one.
 
+use std::net::Ipv4Addr;
+
 use ipnetwork::IpNetwork;
 use weft_ipam::{Family, PoolError};
 
@@ -74,14 +76,23 @@ impl Model {
     }
 
     /// Gives `bridge` a subnet if it has none, and says whether it did.
-    pub(super) fn ensure_subnet(&mut self, id: Id) -> Result<bool, Refusal> {
+    ///
+    /// It is the one that `wanted` belongs to, if that is a default one and free: sandboxes that
+    /// come back after a restart have addresses of it.
+    pub(super) fn ensure_subnet(
+        &mut self,
+        id: Id,
+        wanted: Option<Ipv4Addr>,
+    ) -> Result<bool, Refusal> {
         let network = self.networks.get(&id).expect("a resolved network is there");
         let is_without = !network.driver.is_switched() || network.ipam.driver == IpamDriver::Null;
         if is_without || !network.subnets.is_empty() {
             return Ok(false);
         }
         let name = network.name.clone();
-        let subnet = self.add_subnet(&name, &SubnetSpec::default(), Family::V4)?;
+        let former = wanted.and_then(|address| self.addresses.default_subnet_of(address.into()));
+        let spec = SubnetSpec { subnet: former, ..SubnetSpec::default() };
+        let subnet = self.add_subnet(&name, &spec, Family::V4)?;
         let network = self.networks.get_mut(&id).expect("a resolved network is there");
         network.subnets.push(subnet);
         Ok(true)

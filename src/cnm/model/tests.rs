@@ -479,3 +479,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn bridge_takes_the_subnet_that_who_comes_back_had_before() {
+    let mut model = model();
+    let back =
+        EndpointSpec { ip: Some("172.19.0.7".parse().unwrap()), ..endpoint(7, "ann", "bridge") };
+    model.apply(Edit::AddEndpoint(back)).unwrap();
+    let bridge = model.resolve("bridge").unwrap();
+    assert_eq!(bridge.subnets[0].subnet.to_string(), "172.19.0.0/16");
+}
