@@ -120,13 +120,15 @@ fn what_cannot_join_or_leave_is_refused(world: &World) {
     let _up = world.up();
     let _ann = world.sandbox("ann", "");
     let _host = world.sandbox("shared", "--network host");
+    let _none = world.sandbox("alone", "--network none");
     world.weft("network create --subnet 10.246.0.0/24 red").ok();
     world.weft("network create --driver host more-host").ok();
     let cases: &[(&str, &[&str], &str)] = &[
         ("connect red nobody", &["No such container: nobody"], "weft ps"),
         ("connect read ann", &["network read not found"], "did you mean \"red\"?"),
         ("connect more-host ann", &["host network"], ""),
-        ("connect none ann", &["cannot be combined"], ""),
+        ("connect none ann", &["private (none) mode"], ""),
+        ("connect red alone", &["private (none) mode"], ""),
         ("connect red shared", &["sharing network namespace"], ""),
         ("connect --driver-opt a=b red ann", &["unknown driver option \"a\""], ""),
         ("connect --mac-address flub red ann", &["\"flub\" is no MAC address"], ""),
