@@ -16,9 +16,10 @@ as_both!(
 const COUNTER: &str = "trap 'n=$((n+1)); echo interrupt $n' INT; n=0; echo ready; \
                        while :; do if read line; then echo counted $n; exit 5; fi; done";
 
-fn ctrl_c_reaches_the_program_once(world: &World) {
-    let _up = world.up();
-    let mut command = world.weft_command("run --name ann -- bash -c");
+/// Presses Ctrl-C once in a terminal where `line` runs the counter.
+#[track_caller]
+fn interrupt_once(world: &World, line: &str) {
+    let mut command = world.weft_command(line);
     command.arg(COUNTER);
     let mut terminal = Terminal::start(world, &command);
     terminal.wait_for("ready");
@@ -27,18 +28,15 @@ fn ctrl_c_reaches_the_program_once(world: &World) {
     terminal.press("\n");
     terminal.wait_for("counted 1");
     assert_eq!(terminal.end(), 5);
+}
+
+fn ctrl_c_reaches_the_program_once(world: &World) {
+    let _up = world.up();
+    interrupt_once(world, "run --name ann -- bash -c");
     world.wait_until_gone("ann");
 
     let _bob = world.sandbox("bob", "");
-    let mut command = world.weft_command("exec bob -- bash -c");
-    command.arg(COUNTER);
-    let mut terminal = Terminal::start(world, &command);
-    terminal.wait_for("ready");
-    terminal.press("\x03");
-    terminal.wait_for("interrupt 1");
-    terminal.press("\n");
-    terminal.wait_for("counted 1");
-    assert_eq!(terminal.end(), 5);
+    interrupt_once(world, "exec bob -- bash -c");
 }
 
 fn ctrl_c_ends_a_program_that_does_not_mind(world: &World) {

@@ -12,52 +12,39 @@ pub use program::Program;
 pub use wait::eventually;
 pub use world::{Who, World};
 
-/// Makes two tests of each function: one as root, one as a user made for the test.
+/// Makes the tests of one function: one for each kind of user that is named.
 #[macro_export]
-macro_rules! as_both {
-    ($($name:ident),* $(,)?) => {$(
+macro_rules! tests_of {
+    ($name:ident: $($test:ident = $who:ident),+) => {
         mod $name {
             use $crate::support::{Who, World};
 
-            #[test]
-            fn as_root() {
-                World::run(Who::Root, super::$name);
-            }
-
-            #[test]
-            fn as_an_ordinary_user() {
-                World::run(Who::Ordinary, super::$name);
-            }
+            $(
+                #[test]
+                fn $test() {
+                    World::run(Who::$who, super::$name);
+                }
+            )+
         }
-    )*};
+    };
+}
+
+/// Makes two tests of each function: one as root, one as a user made for the test.
+#[macro_export]
+macro_rules! as_both {
+    ($($name:ident),* $(,)?) => {
+        $($crate::tests_of!($name: as_root = Root, as_an_ordinary_user = Ordinary);)*
+    };
 }
 
 /// Makes a test of each function, as root.
 #[macro_export]
 macro_rules! as_root {
-    ($($name:ident),* $(,)?) => {$(
-        mod $name {
-            use $crate::support::{Who, World};
-
-            #[test]
-            fn as_root() {
-                World::run(Who::Root, super::$name);
-            }
-        }
-    )*};
+    ($($name:ident),* $(,)?) => {$($crate::tests_of!($name: as_root = Root);)*};
 }
 
 /// Makes a test of each function, as a user made for the test.
 #[macro_export]
 macro_rules! as_ordinary {
-    ($($name:ident),* $(,)?) => {$(
-        mod $name {
-            use $crate::support::{Who, World};
-
-            #[test]
-            fn as_an_ordinary_user() {
-                World::run(Who::Ordinary, super::$name);
-            }
-        }
-    )*};
+    ($($name:ident),* $(,)?) => {$($crate::tests_of!($name: as_an_ordinary_user = Ordinary);)*};
 }
