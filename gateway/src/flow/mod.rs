@@ -1,0 +1,1 @@
+//! How flows leave the network and come back.
