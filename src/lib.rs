@@ -27,3 +27,4 @@ pub mod runtime;
 pub mod sandbox;
 pub mod socket_path;
 pub mod sys;
+pub mod uplink;

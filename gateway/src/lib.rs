@@ -12,3 +12,5 @@ extern crate alloc;
 
 pub mod flow;
 pub mod station;
+
+pub use smoltcp::time::{Duration, Instant};

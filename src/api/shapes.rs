@@ -4,7 +4,7 @@
 //! are only ever added; a reader passes over those it does not know, so that an appliance and a
 //! sandbox of neighbouring versions understand each other.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
@@ -128,6 +128,9 @@ pub struct Assigned {
     /// Whether the sandbox shares the host's stack.
     #[serde(default)]
     pub host: bool,
+    /// The gateways to the outside, which also answer questions about names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<IpAddr>,
 }
 
 impl Assigned {

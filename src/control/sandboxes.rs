@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use weft_switch::PortId;
 
 use super::failure::Rejected;
-use super::{Control, State, new_id};
+use super::{Control, State, gateways, new_id};
 use crate::api::shapes::{
     Assigned, AttachRequest, EndpointRequest, Failure, FromAppliance, Kind, shown_command,
 };
@@ -148,23 +148,23 @@ impl Control {
     ) -> Result<(), Rejected> {
         let state = &mut *self.state();
         let unknown = || Rejected::new(404, "this sandbox has no such endpoint");
-        let sandbox = state.sandboxes.get_mut(&sandbox).ok_or_else(unknown)?;
-        let medium = match sandbox.kind {
+        let kind = state.sandboxes.get(&sandbox).ok_or_else(unknown)?.kind;
+        let medium = match kind {
             Kind::Qemu => Medium::Stream,
             Kind::Run | Kind::Netns | Kind::Tap => Medium::Tap,
         };
-        let attached = sandbox
-            .endpoints
-            .iter_mut()
-            .find(|attached| attached.assigned.id == endpoint && attached.assigned.port)
-            .ok_or_else(unknown)?;
+        let attached = state.attached_mut(sandbox, endpoint).ok_or_else(unknown)?;
         let addresses: Vec<IpAddr> =
             attached.assigned.addresses.iter().map(|address| address.ip()).collect();
         let station = Station { mac: attached.assigned.mac(), addresses, medium };
-        if let Some(former) = attached.port.take() {
+        let (network, former) = (attached.network, attached.port.take());
+        if let Some(former) = former {
             state.runtime.remove_port(former);
         }
-        attached.port = Some(state.runtime.add_port(attached.network, station, descriptor)?);
+        state.bring_gateway_up(network);
+        let port = state.runtime.add_port(network, station, descriptor)?;
+        let Some(attached) = state.attached_mut(sandbox, endpoint) else { return Err(unknown()) };
+        attached.port = Some(port);
         if let Some(joining) = attached.joining.take() {
             // Whoever waited may have lost patience.
             let _ = joining.send(Ok(()));
@@ -227,6 +227,12 @@ impl Control {
 }
 
 impl State {
+    /// A sandbox's endpoint that has a port on a switch.
+    fn attached_mut(&mut self, sandbox: Id, endpoint: Id) -> Option<&mut Attached> {
+        let mut endpoints = self.sandboxes.get_mut(&sandbox)?.endpoints.iter_mut();
+        endpoints.find(|attached| attached.assigned.id == endpoint && attached.assigned.port)
+    }
+
     /// Removes a sandbox with its ports and endpoints.
     pub(crate) fn remove_sandbox(&mut self, id: Id) -> Option<Sandbox> {
         let sandbox = self.sandboxes.remove(&id)?;
@@ -282,6 +288,7 @@ impl State {
             ifname: endpoint.ifname.clone().unwrap_or(ifname),
             port: driver.is_switched(),
             host: driver == Driver::Host,
+            gateways: gateways::ways_out(network),
         };
         let network = network.id;
         let has_port = assigned.port;

@@ -3,10 +3,11 @@
 //! Each worker has counters of its own for every port, so that no two threads write one cache line:
 //! an increment is a plain load and store. Reading adds them up. Two equations hold at rest:
 //!
-//! - frames in = forwarded + flooded + dropped (reasons of the ingress stage)
+//! - frames in = forwarded + flooded + taken by the gateway + dropped (reasons of the ingress stage)
 //! - copies out = transmitted + dropped (reasons of the egress stage), over all ports, where a
-//!   forwarded frame makes one copy and a flooded one a copy per port it is flooded to. A superframe
-//!   of whose segments some could not be sent counts as dropped.
+//!   forwarded frame makes one copy, a flooded one a copy per port it is flooded to, and the gateway
+//!   one for each frame it sends to its guest. A superframe of whose segments some could not be sent
+//!   counts as dropped.
 
 use std::iter::Sum;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ pub struct Counters {
     received_octets: AtomicU64,
     forwarded: AtomicU64,
     flooded: AtomicU64,
+    taken: AtomicU64,
     copies: AtomicU64,
     transmitted: AtomicU64,
     transmitted_octets: AtomicU64,
@@ -38,7 +40,9 @@ pub struct Totals {
     pub forwarded: u64,
     /// Of the frames that came in, how many went to every other port.
     pub flooded: u64,
-    /// How many copies forwarding and flooding made.
+    /// Of the frames that came in, how many the gateway took.
+    pub taken: u64,
+    /// How many copies forwarding and flooding made, and how many frames the gateway.
     pub copies: u64,
     /// Copies that left through this port.
     pub transmitted: u64,
@@ -55,6 +59,7 @@ impl Default for Totals {
             received_octets: 0,
             forwarded: 0,
             flooded: 0,
+            taken: 0,
             copies: 0,
             transmitted: 0,
             transmitted_octets: 0,
@@ -82,6 +87,16 @@ impl Counters {
         add(&self.copies, copies);
     }
 
+    /// The gateway takes it.
+    pub fn taken(&self) {
+        add(&self.taken, 1);
+    }
+
+    /// The gateway made a frame for this port.
+    pub fn originated(&self) {
+        add(&self.copies, 1);
+    }
+
     /// A copy of `octets` left through this port.
     pub fn transmitted(&self, octets: usize) {
         add(&self.transmitted, 1);
@@ -101,6 +116,7 @@ impl Counters {
             received_octets: load(&self.received_octets),
             forwarded: load(&self.forwarded),
             flooded: load(&self.flooded),
+            taken: load(&self.taken),
             copies: load(&self.copies),
             transmitted: load(&self.transmitted),
             transmitted_octets: load(&self.transmitted_octets),
@@ -116,6 +132,7 @@ impl Sum for Totals {
             sum.received_octets += part.received_octets;
             sum.forwarded += part.forwarded;
             sum.flooded += part.flooded;
+            sum.taken += part.taken;
             sum.copies += part.copies;
             sum.transmitted += part.transmitted;
             sum.transmitted_octets += part.transmitted_octets;

@@ -21,6 +21,7 @@ use weft_frame::virtio::{self, Offload};
 use weft_switch::{DropReason, PortId};
 
 use crate::sys;
+use crate::uplink::Guest;
 use counters::Counters;
 use stream::Stream;
 
@@ -36,6 +37,8 @@ pub struct Port {
     pub mtu: u16,
     /// How frames cross it.
     pub kind: PortKind,
+    /// What the gateway keeps for the guest behind it.
+    pub guest: Guest,
     /// One set of counters per worker, so that each is written by one thread.
     counters: Box<[Counters]>,
     /// Set when the other side has gone: the device was deleted, or the peer hung up.
@@ -109,6 +112,7 @@ impl Port {
             id,
             mtu,
             kind,
+            guest: Guest::default(),
             counters,
             gone: AtomicBool::new(false),
             claimed: AtomicBool::new(false),

@@ -4,10 +4,12 @@
 //! verdict out. It makes no system call but the writes.
 
 use weft_frame::virtio::{self, Offload, VirtioHeader};
+use weft_gateway::flow::Outlet;
 use weft_switch::{DropReason, Instant, PortId, Switch, Verdict};
 
 use super::picture::Picture;
 use crate::port::Port;
+use crate::uplink::{Gateway, Guest, Turn};
 
 /// The longest frame that the switch takes: an IP packet of 65 535 octets behind two VLAN tags.
 pub const MAX_FRAME: usize = 65_535 + 14 + 8;
@@ -20,12 +22,15 @@ pub const SLOT: usize = 65_536 + 1_024;
 pub struct Path {
     worker: usize,
     scratch: Box<[u8]>,
+    /// Where the gateway writes frames to its guests.
+    reply: Box<[u8]>,
 }
 
 impl Path {
     /// The path of frames through worker `worker`.
     pub fn new(worker: usize) -> Self {
-        Self { worker, scratch: vec![0; SLOT].into_boxed_slice() }
+        let slot = || vec![0; SLOT].into_boxed_slice();
+        Self { worker, scratch: slot(), reply: slot() }
     }
 
     /// Decides about one frame and carries it out. Counts it once where it came in, and each of its
@@ -45,9 +50,50 @@ impl Path {
                     self.transmit(picture, egress, packet, offload);
                 }
                 counters.flooded(copies);
+                if let Some(gateway) = picture.gateway_of(ingress.id) {
+                    // What the gateway does not answer is for others.
+                    let _ = self.to_gateway(gateway, ingress, &packet[virtio::LEN..], offload, now);
+                }
+            }
+            Ok((Verdict::Gateway, offload)) => {
+                let taken = match picture.gateway_of(ingress.id) {
+                    Some(gateway) => {
+                        self.to_gateway(gateway, ingress, &packet[virtio::LEN..], offload, now)
+                    }
+                    None => Err(DropReason::Detached),
+                };
+                match taken {
+                    Ok(()) => counters.taken(),
+                    Err(reason) => counters.dropped(reason),
+                }
             }
             Ok((Verdict::Drop(reason), _)) | Err(reason) => counters.dropped(reason),
         }
+    }
+
+    /// Does what the sockets of a guest's flows ask for; whether there is more to do at once.
+    pub fn tend(&mut self, picture: &Picture, port: &Port, now: Instant) -> bool {
+        let Some(gateway) = picture.gateway_of(port.id) else { return false };
+        let (guest, mut outlet) = self.outlet(port);
+        guest.turn(&mut Turn { gateway, outlet: &mut outlet, now: for_gateway(now) })
+    }
+
+    fn to_gateway(
+        &mut self,
+        gateway: &Gateway,
+        ingress: &Port,
+        frame: &[u8],
+        offload: Offload,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let (guest, mut outlet) = self.outlet(ingress);
+        let mut turn = Turn { gateway, outlet: &mut outlet, now: for_gateway(now) };
+        guest.packet(frame, offload, &mut turn)
+    }
+
+    fn outlet<'a>(&'a mut self, port: &'a Port) -> (&'a Guest, ToGuest<'a>) {
+        let Self { worker, scratch, reply } = self;
+        (&port.guest, ToGuest { port, worker: *worker, scratch, reply })
     }
 
     /// Counts a frame that came in and could not be read.
@@ -84,4 +130,42 @@ impl Path {
             Err(reason) => counters.dropped(reason),
         }
     }
+}
+
+/// The way from a gateway to a guest.
+struct ToGuest<'a> {
+    port: &'a Port,
+    worker: usize,
+    scratch: &'a mut [u8],
+    reply: &'a mut [u8],
+}
+
+impl Outlet for ToGuest<'_> {
+    fn buffer(&mut self) -> &mut [u8] {
+        self.reply
+    }
+
+    fn send(&mut self, len: usize) -> bool {
+        let counters = self.port.counters(self.worker);
+        counters.originated();
+        let packet = &self.reply[..len];
+        let sent = VirtioHeader::parse(packet)
+            .and_then(|(header, frame)| header.check(frame).ok())
+            .ok_or(DropReason::Rejected)
+            .and_then(|offload| self.port.transmit(packet, offload, self.scratch));
+        match sent {
+            Ok(()) => counters.transmitted(len - virtio::LEN),
+            Err(reason) => counters.dropped(reason),
+        }
+        sent.is_ok()
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+}
+
+/// The time as the gateway counts it.
+fn for_gateway(now: Instant) -> weft_gateway::Instant {
+    weft_gateway::Instant::from_micros(i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
 }

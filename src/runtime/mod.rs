@@ -28,6 +28,7 @@ use crate::cnm::Id;
 use crate::cnm::options::{LiveOptions, NetworkOptions, Spoof};
 use crate::port::counters::Totals;
 use crate::port::{Port, PortError};
+use crate::uplink::{Gateway, Outside};
 use balance::{Burden, Watch};
 use clock::Clock;
 use closer::{Closer, Past};
@@ -72,7 +73,7 @@ pub enum AddPortError {
     #[error("the network has no switch")]
     NoSwitch,
     /// Every number is in use.
-    #[error("all 65535 ports are in use")]
+    #[error("all 65534 ports are in use")]
     NoNumber,
 }
 
@@ -90,6 +91,7 @@ pub struct Runtime {
     watch: Watch,
     closer: Closer,
     seed: u64,
+    outside: Arc<Outside>,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,7 @@ struct SwitchState {
     fdb: Arc<Fdb>,
     options: LiveOptions,
     mtu: u16,
+    gateway: Option<Arc<Gateway>>,
     ageing: usize,
     /// What was counted at ports of this network that have gone since.
     past: Past,
@@ -137,6 +140,7 @@ impl Runtime {
             watch: Watch::default(),
             closer: Closer::start()?,
             seed,
+            outside: Outside::new(seed.rotate_left(32), descriptors()),
         })
     }
 
@@ -161,6 +165,7 @@ impl Runtime {
             fdb: Arc::new(Fdb::new(capacity, capacity / SHARES, seed)),
             options: options.live,
             mtu: options.mtu,
+            gateway: None,
             ageing: 0,
             past: Past::default(),
         };
@@ -177,6 +182,27 @@ impl Runtime {
             state.storm = storm.map(new_storm_control);
             pin_station(&switch.fdb, &state.station, state.port.id, options.spoof);
         }
+        self.publish();
+    }
+
+    /// What all gateways share.
+    pub fn outside(&self) -> &Arc<Outside> {
+        &self.outside
+    }
+
+    /// Gives a network the gateway that its guests find.
+    pub fn set_gateway(&mut self, network: Id, gateway: Gateway) {
+        let Some(switch) = self.switches.get_mut(&network) else { return };
+        if let Some(former) = &switch.gateway {
+            if former.is_like(&gateway) {
+                return;
+            }
+            switch.fdb.remove_static(former.mac);
+        }
+        if switch.fdb.insert_static(gateway.mac, PortId::GATEWAY).is_err() {
+            tracing::warn!(mac = %gateway.mac, "the FDB has no room for the gateway");
+        }
+        switch.gateway = Some(Arc::new(gateway));
         self.publish();
     }
 
@@ -215,6 +241,7 @@ impl Runtime {
     /// Removes a port; its counters go on in the network's sum of past ports.
     pub fn remove_port(&mut self, id: PortId) {
         let Some(state) = self.ports.remove(&id) else { return };
+        state.port.guest.close();
         self.publish();
         let Some(switch) = self.switches.get_mut(&state.network) else { return };
         switch.fdb.forget(id);
@@ -310,6 +337,7 @@ impl Runtime {
         let after = (self.last_number..u16::MAX).chain(0..self.last_number);
         after
             .filter_map(|number| PortId::new(number + 1))
+            .filter(|id| *id != PortId::GATEWAY)
             .find(|id| !self.ports.contains_key(id) && !self.retired.contains_key(id))
     }
 
@@ -317,6 +345,9 @@ impl Runtime {
         let mut topology = Topology::builder();
         for switch in self.switches.values() {
             topology = topology.network(switch.number, Arc::clone(&switch.fdb));
+            if switch.gateway.is_some() {
+                topology = topology.gateway(switch.number);
+            }
         }
         for state in self.ports.values() {
             if let Some(switch) = self.switches.get(&state.network) {
@@ -324,7 +355,12 @@ impl Runtime {
             }
         }
         let ports = self.ports.values().map(|state| (Arc::clone(&state.port), state.reader));
-        self.published.store(Arc::new(Picture::new(topology.build(), ports)));
+        let gateways = self
+            .switches
+            .values()
+            .filter_map(|switch| Some((switch.number, Arc::clone(switch.gateway.as_ref()?))));
+        let picture = Picture::new(topology.build(), ports).with_gateways(gateways);
+        self.published.store(Arc::new(picture));
         for worker in &self.workers {
             worker.wake();
         }
@@ -336,6 +372,12 @@ impl Drop for Runtime {
         self.stop();
         self.closer.finish();
     }
+}
+
+/// How many descriptors the process may have.
+fn descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.maximum.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
 }
 
 /// What the switch has to know of a port.

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use weft_switch::{PortId, Topology};
+use weft_switch::{NetworkId, PortId, Topology};
 
 use crate::port::Port;
+use crate::uplink::Gateway;
 
 /// Networks and ports at one moment.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Picture {
     pub topology: Topology,
     /// The ports by [`PortId::index`], each with the worker that reads it.
     ports: Vec<Option<(Arc<Port>, usize)>>,
+    /// The gateways by the number of their network.
+    gateways: Vec<Option<Arc<Gateway>>>,
     /// Workers that see this end.
     pub stop: bool,
 }
@@ -36,7 +39,28 @@ impl Picture {
             }
             slots[index] = Some((port, reader));
         }
-        Self { topology, ports: slots, stop: false }
+        Self { topology, ports: slots, gateways: Vec::new(), stop: false }
+    }
+
+    /// The same, with the gateways of some networks.
+    pub fn with_gateways(
+        mut self,
+        gateways: impl IntoIterator<Item = (NetworkId, Arc<Gateway>)>,
+    ) -> Self {
+        for (network, gateway) in gateways {
+            let index = usize::from(network.0);
+            if self.gateways.len() <= index {
+                self.gateways.resize_with(index + 1, || None);
+            }
+            self.gateways[index] = Some(gateway);
+        }
+        self
+    }
+
+    /// The gateway of the network that a port is in.
+    pub fn gateway_of(&self, port: PortId) -> Option<&Arc<Gateway>> {
+        let network = self.topology.network_of(port)?;
+        self.gateways.get(usize::from(network.0))?.as_ref()
     }
 
     /// The picture that ends the workers.

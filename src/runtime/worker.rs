@@ -38,6 +38,8 @@ const EVENTS: usize = 64;
 const SHORT_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000 };
 /// A look at what is ready, without waiting.
 const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+/// Added to a port's number in events of the flows of the guest behind it.
+const FLOWS: u64 = 1 << 16;
 /// The mark of the wake-up descriptor among the events.
 const WAKE: u64 = u64::MAX;
 
@@ -71,6 +73,8 @@ struct Worker {
     clock: Clock,
     /// Streams whose budget ran out before their octets did: no event will tell of the rest.
     unfinished: Vec<PortId>,
+    /// Ports with flows that have more to do at once.
+    busy: Vec<PortId>,
     /// Whether a port of ours is still read by another worker.
     awaited: bool,
 }
@@ -80,6 +84,8 @@ struct Inlet {
     port: Arc<Port>,
     /// The turn of the last visit.
     visited: u64,
+    /// Whether news of the flows of the guest behind it is watched for.
+    has_flows: bool,
 }
 
 impl Handle {
@@ -103,6 +109,7 @@ impl Handle {
             buffer: vec![0; SLOT].into_boxed_slice(),
             clock,
             unfinished: Vec::new(),
+            busy: Vec::new(),
             awaited: false,
         };
         let name = format!("worker-{index}");
@@ -157,7 +164,8 @@ impl Worker {
         self.adopt(&picture);
         let mut turn = 0;
         while !picture.stop {
-            let patience = match (self.unfinished.is_empty(), self.awaited) {
+            let is_idle = self.unfinished.is_empty() && self.busy.is_empty();
+            let patience = match (is_idle, self.awaited) {
                 (false, _) => Some(&NO_WAIT),
                 (true, true) => Some(&SHORT_WAIT),
                 (true, false) => None,
@@ -175,9 +183,17 @@ impl Worker {
             for id in std::mem::take(&mut self.unfinished) {
                 self.visit(&picture, id, EventFlags::IN, now, turn);
             }
+            for id in std::mem::take(&mut self.busy) {
+                self.tend(&picture, id, now);
+            }
             for event in &events[..ready] {
                 match event.data.u64() {
                     WAKE => self.drain_wake(),
+                    number if number & FLOWS != 0 => {
+                        if let Some(id) = PortId::new(number as u16) {
+                            self.tend(&picture, id, now);
+                        }
+                    }
                     number => {
                         if let Some(id) = u16::try_from(number).ok().and_then(PortId::new) {
                             self.visit(&picture, id, event.flags, now, turn);
@@ -227,6 +243,16 @@ impl Worker {
         }
         if port.is_gone() {
             self.forget(id);
+        } else if !inlet.has_flows {
+            watch_flows(&self.epoll, inlet);
+        }
+    }
+
+    /// Does what the sockets of the guest behind a port ask for.
+    fn tend(&mut self, picture: &Picture, id: PortId, now: Instant) {
+        let Some(inlet) = self.inlets.get(&id) else { return };
+        if self.path.tend(picture, &inlet.port, now) && !self.busy.contains(&id) {
+            self.busy.push(id);
         }
     }
 
@@ -245,7 +271,8 @@ impl Worker {
         self.awaited = false;
         let read_here = |port: &&Arc<Port>| picture.reader(port.id) == Some(own) && !port.is_gone();
         for port in picture.ports().filter(read_here) {
-            if self.inlets.contains_key(&port.id) {
+            if let Some(inlet) = self.inlets.get_mut(&port.id) {
+                watch_flows(&self.epoll, inlet);
                 continue;
             }
             // Two readers would put a conversation's frames out of order: the former one first
@@ -275,7 +302,11 @@ impl Worker {
             port.release();
             return;
         }
-        let inlet = Inlet { port: Arc::clone(port), visited: 0 };
+        let mut inlet = Inlet { port: Arc::clone(port), visited: 0, has_flows: false };
+        if watch_flows(&self.epoll, &mut inlet) {
+            // What a former reader left undone is no event.
+            self.busy.push(port.id);
+        }
         self.inlets.insert(port.id, inlet);
     }
 
@@ -283,9 +314,23 @@ impl Worker {
     fn forget(&mut self, id: PortId) {
         if let Some(inlet) = self.inlets.remove(&id) {
             let _ = epoll::delete(&self.epoll, &inlet.port);
+            if let Some(watch) = inlet.port.guest.watch().filter(|_| inlet.has_flows) {
+                let _ = epoll::delete(&self.epoll, watch);
+            }
             inlet.port.release();
         }
     }
+}
+
+/// Watches for news of the flows of the guest behind a port, once there are any; whether it does.
+fn watch_flows(epoll: &OwnedFd, inlet: &mut Inlet) -> bool {
+    if !inlet.has_flows
+        && let Some(watch) = inlet.port.guest.watch()
+    {
+        let data = EventData::new_u64(FLOWS | u64::from(inlet.port.id.get()));
+        inlet.has_flows = epoll::add(epoll, watch, data, EventFlags::IN).is_ok();
+    }
+    inlet.has_flows
 }
 
 /// How a visit ended.

@@ -181,7 +181,12 @@ pub fn configure(links: &mut Links, name: &str, interface: &Assigned) -> Result<
     for address in &interface.addresses {
         step(&format!("adding the address {address}"), links.add_address(index, *address))?;
     }
-    step("bringing up", links.up(index))
+    step("bringing up", links.up(index))?;
+    for gateway in &interface.gateways {
+        // The first interface that has one gives the default route.
+        step("adding the default route", links.add_default_route(index, *gateway))?;
+    }
+    Ok(())
 }
 
 /// Removes the interface `name` of this thread's namespace; one that is not there is removed.

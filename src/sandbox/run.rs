@@ -9,6 +9,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -128,7 +129,7 @@ pub fn run(options: Options, ready: impl FnOnce(&str)) -> Result<i32, RunError> 
         interfaces: session.endpoints().iter().filter(|e| e.port).cloned().collect(),
         name: session.name().to_owned(),
         hosts,
-        resolv: inside::resolv_conf(&[]),
+        resolv: inside::resolv_conf(&name_servers(session.endpoints())),
         maps: (!privileged).then(Caller::current),
         as_root: options.as_root,
         shares_host,
@@ -156,6 +157,12 @@ pub fn run(options: Options, ready: impl FnOnce(&str)) -> Result<i32, RunError> 
     running.end();
     running.session.part();
     outcome
+}
+
+/// Who answers questions about names: the gateways of the first network that has any.
+fn name_servers(endpoints: &[Assigned]) -> Vec<IpAddr> {
+    let found = endpoints.iter().find(|endpoint| !endpoint.gateways.is_empty());
+    found.map(|endpoint| endpoint.gateways.clone()).unwrap_or_default()
 }
 
 /// The namespaces of a sandbox. A user namespace is what makes the others possible without

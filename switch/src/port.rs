@@ -17,6 +17,10 @@ use crate::storm::StormControl;
 pub struct PortId(NonZeroU16);
 
 impl PortId {
+    /// Where an FDB says that a network's gateway is. No port has this number: what is for the
+    /// gateway is taken where it came in.
+    pub const GATEWAY: Self = Self(NonZeroU16::MAX);
+
     /// Makes a port's number; `None` for 0.
     #[must_use]
     pub const fn new(number: u16) -> Option<Self> {

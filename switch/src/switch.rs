@@ -16,8 +16,11 @@ use crate::topology::{Attachment, Topology, same_group};
 pub enum Verdict {
     /// It leaves by one port.
     Forward(PortId),
-    /// It leaves by every port that [`Topology::flood`] lists for its ingress, at least one.
+    /// It leaves by every port that [`Topology::flood`] lists for its ingress, and the gateway of
+    /// its network hears it if there is one: at least one of them does.
     Flood,
+    /// It is for the gateway of its network.
+    Gateway,
     /// It ends here.
     Drop(DropReason),
 }
@@ -74,6 +77,9 @@ impl<'t> Switch<'t> {
         let Some(egress) = fdb.lookup(header.destination) else {
             return flood(from, now);
         };
+        if egress == PortId::GATEWAY {
+            return Verdict::Gateway;
+        }
         match self.topology.port(egress) {
             // The FDB outlives the picture: the port may be gone and not yet forgotten.
             None => flood(from, now),

@@ -11,7 +11,7 @@
 //! 10 000 ports small and quick to build.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -38,6 +38,8 @@ pub(crate) struct Attachment {
 #[derive(Debug)]
 struct Network {
     fdb: Arc<Fdb>,
+    /// Whether a gateway hears what everybody hears.
+    has_gateway: bool,
     members: Box<[Member]>,
 }
 
@@ -74,6 +76,13 @@ impl Topology {
     #[inline]
     pub fn fdb(&self, network: NetworkId) -> Option<&Arc<Fdb>> {
         self.network(network).map(|network| &network.fdb)
+    }
+
+    /// Says whether a network has a gateway, which hears what is flooded.
+    #[must_use]
+    #[inline]
+    pub fn has_gateway(&self, network: NetworkId) -> bool {
+        self.network(network).is_some_and(|network| network.has_gateway)
     }
 
     /// Walks over the ports in the picture, by number.
@@ -141,6 +150,7 @@ pub(crate) fn same_group(one: Option<Group>, other: Option<Group>) -> bool {
 #[derive(Debug, Default)]
 pub struct TopologyBuilder {
     networks: BTreeMap<NetworkId, Arc<Fdb>>,
+    gateways: BTreeSet<NetworkId>,
     ports: BTreeMap<PortId, PortConfig>,
 }
 
@@ -149,6 +159,14 @@ impl TopologyBuilder {
     #[must_use]
     pub fn network(mut self, network: NetworkId, fdb: Arc<Fdb>) -> Self {
         self.networks.insert(network, fdb);
+        self
+    }
+
+    /// Gives a network a gateway. Its station is to be a static entry of the network's forwarding
+    /// database, at [`PortId::GATEWAY`].
+    #[must_use]
+    pub fn gateway(mut self, network: NetworkId) -> Self {
+        self.gateways.insert(network);
         self
     }
 
@@ -178,14 +196,16 @@ impl TopologyBuilder {
         for (port, config) in self.ports {
             let all = members.get(&config.network).map_or(0, Vec::len);
             let unreachable = config.group.map_or(1, |group| group_sizes[&(config.network, group)]);
-            ports[port.index()] = Some(Attachment { config, alone: all == unreachable });
+            let alone = all == unreachable && !self.gateways.contains(&config.network);
+            ports[port.index()] = Some(Attachment { config, alone });
         }
 
         let last = self.networks.keys().next_back();
         let mut networks = empty(last.map_or(0, |last| usize::from(last.0) + 1));
         for (id, fdb) in self.networks {
             let members = members.remove(&id).unwrap_or_default().into();
-            networks[usize::from(id.0)] = Some(Network { fdb, members });
+            let has_gateway = self.gateways.contains(&id);
+            networks[usize::from(id.0)] = Some(Network { fdb, has_gateway, members });
         }
         Topology { ports, networks }
     }

@@ -1,0 +1,226 @@
+//! UDP, continued on sockets of the host.
+//!
+//! Each socket of the guest's has one of ours, whoever it speaks to, and whoever answers there is
+//! heard: mapping and filtering do not depend on the other end (RFC 4787 REQ-1, REQ-8). Two guests'
+//! sockets never share one.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_ip_ttl, set_ipv6_unicast_hops};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, sendto, socket_with,
+};
+use weft_frame::MacAddr;
+use weft_frame::segment::Segments;
+use weft_frame::virtio::Offload;
+use weft_gateway::flow::packet::{self, HOPS, Link};
+use weft_gateway::flow::policy::loopback_like;
+use weft_gateway::flow::{Key, Token};
+use weft_gateway::{Duration, Instant};
+use weft_switch::DropReason;
+
+use super::Turn;
+use super::flows::{Flow, Flows, Incoming, Line, target, why};
+use super::outside::DNS;
+
+/// How long a flow stays that nothing passes (RFC 4787 REQ-5).
+const IDLE: Duration = Duration::from_secs(300);
+/// How long one stays that nobody has answered yet.
+const UNANSWERED: Duration = Duration::from_secs(120);
+/// Datagrams that one flow takes in before others have their turn.
+const BUDGET: usize = 64;
+
+/// One socket of the guest's.
+#[derive(Debug)]
+pub(super) struct UdpFlow {
+    pub(super) socket: OwnedFd,
+    guest: MacAddr,
+    hops: u8,
+    /// The gateway's address that the guest uses for the host.
+    host: Option<IpAddr>,
+    heard: Instant,
+    sent: u64,
+    received: u64,
+}
+
+impl UdpFlow {
+    pub(super) fn line(&self, key: &Key) -> Line {
+        let inside = match key {
+            Key::Udp { inside } => inside.to_string(),
+            Key::Tcp { .. } | Key::Names { .. } | Key::Echo { .. } => String::new(),
+        };
+        let state = if self.received > 0 { "open" } else { "unanswered" };
+        let (sent, received) = (self.sent, self.received);
+        Line { protocol: key.protocol(), inside, outside: String::new(), state, sent, received }
+    }
+
+    pub(super) fn expires(&self) -> Instant {
+        self.heard + if self.received > 0 { IDLE } else { UNANSWERED }
+    }
+}
+
+impl Flows {
+    pub(super) fn take_udp(
+        &mut self,
+        incoming: &Incoming<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), DropReason> {
+        let (inside, outside) = incoming.endpoints()?;
+        let policy = &turn.gateway.policy;
+        if policy.own.contains(&outside.ip()) && outside.port() == DNS && !policy.internal {
+            return self.take_question(inside, outside, incoming, turn);
+        }
+        let aim = match target(turn, outside) {
+            Ok(aim) => aim,
+            Err(why) => {
+                incoming.refuse(why, turn);
+                return Err(DropReason::Prohibited);
+            }
+        };
+        let token = match self.table.find(&Key::Udp { inside }) {
+            Some(token) => token,
+            None => self.new_udp(inside, incoming, turn)?,
+        };
+        let Some((_, Flow::Udp(flow))) = self.table.get_mut(token) else {
+            return Err(DropReason::Outside);
+        };
+        flow.heard = turn.now;
+        flow.guest = incoming.link.guest;
+        if aim.ip() != outside.ip() {
+            flow.host = Some(outside.ip());
+        }
+        flow.set_hops(incoming);
+        let sent = flow.send(incoming, aim);
+        sent.map_err(|errno| {
+            if let Some(why) = why(errno) {
+                incoming.refuse(why, turn);
+            }
+            DropReason::Outside
+        })
+    }
+
+    fn new_udp(
+        &mut self,
+        inside: SocketAddr,
+        incoming: &Incoming<'_>,
+        turn: &Turn<'_>,
+    ) -> Result<Token, DropReason> {
+        let family = if inside.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = datagram_socket(family).map_err(|_| DropReason::Outside)?;
+        let flow = UdpFlow {
+            socket,
+            guest: incoming.link.guest,
+            hops: HOPS,
+            host: None,
+            heard: turn.now,
+            sent: 0,
+            received: 0,
+        };
+        let expires = flow.expires();
+        let token = self.add(Key::Udp { inside }, Flow::Udp(flow), EventFlags::IN)?;
+        self.table.schedule(token, expires);
+        Ok(token)
+    }
+
+    /// The socket has datagrams, or an error to tell of.
+    pub(super) fn udp_event(&mut self, token: Token, turn: &mut Turn<'_>) {
+        let Some((Key::Udp { inside }, Flow::Udp(flow))) = self.table.get_mut(token) else {
+            return;
+        };
+        let inside = *inside;
+        let (gateway, mtu) = (turn.gateway.mac, turn.gateway.mtu);
+        let link = Link { guest: flow.guest, gateway, mtu };
+        let at = packet::payload_at(inside.ip());
+        for _ in 0..BUDGET {
+            let buffer = turn.outlet.buffer();
+            let room = buffer.get_mut(at..).unwrap_or_default();
+            let (len, from) = match recvfrom(&flow.socket, room, RecvFlags::DONTWAIT) {
+                Ok((len, _, from)) => (len, from),
+                Err(Errno::AGAIN) => return,
+                // What went wrong with an earlier datagram.
+                Err(_) => continue,
+            };
+            let Some(from) = from.and_then(|from| SocketAddr::try_from(from).ok()) else {
+                continue;
+            };
+            let Some(from) = flow.seen_inside(from, turn) else { continue };
+            flow.heard = turn.now;
+            flow.received += len as u64;
+            let buffer = turn.outlet.buffer();
+            if let Some(len) = packet::finish_udp(buffer, &link, from, inside, HOPS, len) {
+                turn.outlet.send(len);
+            }
+        }
+        self.ready.push_back(token);
+    }
+}
+
+impl UdpFlow {
+    /// Where a datagram from `from` comes from as the guest sees it; nothing when it may not come.
+    fn seen_inside(&self, from: SocketAddr, turn: &Turn<'_>) -> Option<SocketAddr> {
+        match self.host {
+            Some(host) if from.ip() == loopback_like(host) => {
+                Some(SocketAddr::new(host, from.port()))
+            }
+            Some(_) | None => turn.gateway.policy.admits(from.ip()).then_some(from),
+        }
+    }
+
+    /// Lets what follows travel as far as the guest's own packet would.
+    fn set_hops(&mut self, incoming: &Incoming<'_>) {
+        let Some((hops, _)) = packet::hops_and_whole(&incoming.packet, incoming.frame) else {
+            return;
+        };
+        // This gateway is a hop as well, but what has come this far is not turned away here.
+        let hops = hops.saturating_sub(1).max(1);
+        if hops == self.hops {
+            return;
+        }
+        let set = match incoming.packet.version {
+            weft_frame::packet::IpVersion::V4 => set_ip_ttl(&self.socket, u32::from(hops)),
+            weft_frame::packet::IpVersion::V6 => set_ipv6_unicast_hops(&self.socket, Some(hops)),
+        };
+        if set.is_ok() {
+            self.hops = hops;
+        }
+    }
+
+    fn send(&mut self, incoming: &Incoming<'_>, aim: SocketAddr) -> rustix::io::Result<()> {
+        let Incoming { packet, frame, offload, .. } = incoming;
+        match offload {
+            Offload::None | Offload::Checksum { .. } => {
+                self.send_one(frame.get(packet.payload..packet.end).unwrap_or_default(), aim)
+            }
+            Offload::Segment(superframe) => {
+                let segments = Segments::new(*superframe, frame);
+                let ranges = (0..segments.count()).filter_map(|index| segments.payload(index));
+                for range in ranges {
+                    self.send_one(frame.get(range).unwrap_or_default(), aim)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn send_one(&mut self, payload: &[u8], aim: SocketAddr) -> rustix::io::Result<()> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = match sendto(&self.socket, payload, flags, &aim) {
+            // The first one heard of an earlier datagram's fate.
+            Err(Errno::CONNREFUSED | Errno::HOSTUNREACH) => {
+                sendto(&self.socket, payload, flags, &aim)
+            }
+            other => other,
+        }?;
+        self.sent += sent as u64;
+        Ok(())
+    }
+}
+
+/// A UDP socket that nobody has spoken to.
+pub(super) fn datagram_socket(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    socket_with(family, SocketType::DGRAM, flags, None)
+}
