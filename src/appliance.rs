@@ -84,6 +84,7 @@ pub fn run(
         let (listener, socket) = place.listen()?;
         let control = Control::new(settings)?;
         let server = tokio::spawn(server::serve(control.clone(), listener));
+        let names = tokio::spawn(control.clone().keep_names());
         control.declare(declared).map_err(|rejected| ApplianceError::Declared {
             message: rejected.failure.message,
             help: rejected.failure.help,
@@ -94,6 +95,7 @@ pub fn run(
             control.wind_down(true).await;
         }
         server.abort();
+        names.abort();
         control.stop();
         // The next appliance may start now. Closing this one's ports can take the kernel seconds.
         drop(socket);

@@ -90,6 +90,7 @@ fn routes(control: Control) -> Router {
         .route("/weft/v1/ports", get(ports))
         .route("/weft/v1/fdb", get(fdb))
         .route("/weft/v1/drops", get(drops))
+        .route("/weft/v1/flows", get(flows))
         .route("/weft/v1/attach", post(attach))
         .route("/weft/v1/reload", post(reload))
         .route("/weft/v1/down", post(down))
@@ -140,6 +141,10 @@ async fn fdb(State(control): State<Control>) -> Response {
 
 async fn drops(State(control): State<Control>) -> Response {
     Json(control.drops()).into_response()
+}
+
+async fn flows(State(control): State<Control>) -> Response {
+    Json(control.flows()).into_response()
 }
 
 async fn reload(State(control): State<Control>) -> Result<Json<Changes>, Rejected> {

@@ -128,9 +128,12 @@ pub struct Assigned {
     /// Whether the sandbox shares the host's stack.
     #[serde(default)]
     pub host: bool,
-    /// The gateways to the outside, which also answer questions about names.
+    /// The gateways to the outside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<IpAddr>,
+    /// Who answers questions about names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolvers: Vec<IpAddr>,
 }
 
 impl Assigned {
@@ -277,9 +280,12 @@ pub struct PortLine {
     pub forwarded: u64,
     /// Of these, flooded.
     pub flooded: u64,
+    /// Of these, taken by the gateway.
+    #[serde(default)]
+    pub gateway: u64,
     /// Of these, dropped.
     pub dropped: u64,
-    /// Copies that forwarding and flooding made.
+    /// Copies that forwarding and flooding made, and frames that the gateway did.
     pub copies: u64,
     /// Frames and octets out.
     pub transmitted: u64,
@@ -302,6 +308,27 @@ pub struct FdbLine {
     pub sandbox: String,
     /// Seconds since a frame came from it; none for an entry that does not age.
     pub age_s: Option<u32>,
+}
+
+/// One line of `weft show flows`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FlowLine {
+    /// The sandbox whose flow it is.
+    pub sandbox: String,
+    /// The network whose gateway it goes through.
+    pub network: String,
+    /// `tcp`, `udp`, `dns` or `icmp`.
+    pub protocol: String,
+    /// The sandbox's end.
+    pub inside: String,
+    /// The other end, where there is only one.
+    pub outside: String,
+    /// Where it stands.
+    pub state: String,
+    /// Octets that went out.
+    pub sent: u64,
+    /// Octets that came in.
+    pub received: u64,
 }
 
 /// One line of `weft show drops`.

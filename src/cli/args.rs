@@ -198,6 +198,8 @@ pub enum Table {
     Ports,
     /// What was dropped, and why
     Drops,
+    /// What goes through the gateways
+    Flows,
 }
 
 /// How lists are printed.

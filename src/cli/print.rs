@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::{Format, Table};
 use super::{Complaint, say};
 use crate::api::client::Client;
-use crate::api::shapes::{DropLine, FdbLine, Kind, PortLine, SandboxLine, Status};
+use crate::api::shapes::{DropLine, FdbLine, FlowLine, Kind, PortLine, SandboxLine, Status};
 
 pub(super) fn sandboxes(format: Format, client: &Client) -> Result<ExitCode, Complaint> {
     let lines: Vec<SandboxLine> = client.get("/weft/v1/sandboxes")?;
@@ -72,6 +72,10 @@ pub(super) fn table(table: Table, format: Format, client: &Client) -> Result<Exi
             let lines: Vec<DropLine> = client.get("/weft/v1/drops")?;
             show(format, &lines, || drops(&lines))
         }
+        Table::Flows => {
+            let lines: Vec<FlowLine> = client.get("/weft/v1/flows")?;
+            show(format, &lines, || flows(&lines))
+        }
     }
 }
 
@@ -101,6 +105,7 @@ fn ports(lines: &[PortLine]) -> String {
             "OCTETS-IN",
             "FORWARDED",
             "FLOODED",
+            "GATEWAY",
             "DROPPED",
             "OUT",
             "OCTETS-OUT",
@@ -116,10 +121,29 @@ fn ports(lines: &[PortLine]) -> String {
                 line.received_octets.to_string(),
                 line.forwarded.to_string(),
                 line.flooded.to_string(),
+                line.gateway.to_string(),
                 line.dropped.to_string(),
                 line.transmitted.to_string(),
                 line.transmitted_octets.to_string(),
                 line.egress_dropped.to_string(),
+            ]
+        }),
+    )
+}
+
+fn flows(lines: &[FlowLine]) -> String {
+    columns(
+        &["SANDBOX", "NETWORK", "PROTOCOL", "INSIDE", "OUTSIDE", "STATE", "SENT", "RECEIVED"],
+        lines.iter().map(|line| {
+            vec![
+                line.sandbox.clone(),
+                line.network.clone(),
+                line.protocol.clone(),
+                line.inside.clone(),
+                line.outside.clone(),
+                line.state.clone(),
+                line.sent.to_string(),
+                line.received.to_string(),
             ]
         }),
     )

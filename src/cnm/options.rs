@@ -47,6 +47,8 @@ pub struct LiveOptions {
     pub spoof: Spoof,
     /// How long a station unheard stays in the FDB, in seconds: 10 to 1 000 000.
     pub fdb_age_s: u32,
+    /// Whether the gateway's address stands for the host's loopback.
+    pub host_access: bool,
 }
 
 /// Whether an endpoint may send from addresses that are not its own.
@@ -68,7 +70,13 @@ impl Default for NetworkOptions {
 impl Default for LiveOptions {
     fn default() -> Self {
         // 300 s is what IEEE 802.1Q §8.8.3 recommends.
-        Self { isolated: false, storm_control: None, spoof: Spoof::Deny, fdb_age_s: 300 }
+        Self {
+            isolated: false,
+            storm_control: None,
+            spoof: Spoof::Deny,
+            fdb_age_s: 300,
+            host_access: false,
+        }
     }
 }
 
@@ -84,16 +92,18 @@ enum Key {
     Spoof,
     FdbCapacity,
     FdbAge,
+    HostAccess,
 }
 
 impl Key {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Isolated,
         Self::StormControl,
         Self::Mtu,
         Self::Spoof,
         Self::FdbCapacity,
         Self::FdbAge,
+        Self::HostAccess,
     ];
 
     const fn name(self) -> &'static str {
@@ -104,6 +114,7 @@ impl Key {
             Self::Spoof => "spoof",
             Self::FdbCapacity => "fdb-capacity",
             Self::FdbAge => "fdb-age",
+            Self::HostAccess => "host-access",
         }
     }
 
@@ -114,7 +125,7 @@ impl Key {
                 "frames per second for each port, such as \"1000/s\", or \"off\" for no limit"
             }
             Self::Mtu => "a number of octets from 576 to 65521",
-            Self::Spoof => "\"allow\" or \"deny\"",
+            Self::Spoof | Self::HostAccess => "\"allow\" or \"deny\"",
             Self::FdbCapacity => "a number of stations from 16 to 1048576",
             Self::FdbAge => {
                 "a time from 10 s to 1000000 s with its unit, such as \"300s\" or \"5m\""
@@ -168,6 +179,9 @@ impl NetworkOptions {
                 read_number(value, 16, 1 << 20).map(|capacity| self.fdb_capacity = capacity)
             }
             Key::FdbAge => read_seconds(value, 10, 1_000_000).map(|age| self.live.fdb_age_s = age),
+            Key::HostAccess => {
+                read_spoof(value).map(|access| self.live.host_access = access == Spoof::Allow)
+            }
         };
         accepted.ok_or_else(|| OptionError::Value {
             key: key.to_owned(),
@@ -194,12 +208,14 @@ impl NetworkOptions {
 impl LiveOptions {
     /// The live options as pairs of strings, in a fixed order.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        let host_access = if self.host_access { Spoof::Allow } else { Spoof::Deny };
         let storm = self.storm_control.map_or("off".to_owned(), |rate| format!("{rate}/s"));
         vec![
             (Key::Isolated.name(), self.isolated.to_string()),
             (Key::StormControl.name(), storm),
             (Key::Spoof.name(), self.spoof.to_string()),
             (Key::FdbAge.name(), format!("{}s", self.fdb_age_s)),
+            (Key::HostAccess.name(), host_access.to_string()),
         ]
     }
 }
@@ -319,6 +335,7 @@ mod tests {
             ("storm-control", "1000/s"),
             ("spoof", "allow"),
             ("fdb-age", "10m"),
+            ("host-access", "allow"),
             ("com.docker.network.driver.mtu", "9000"),
             ("fdb-capacity", "65536"),
         ];
@@ -329,6 +346,7 @@ mod tests {
                 storm_control: NonZeroU32::new(1000),
                 spoof: Spoof::Allow,
                 fdb_age_s: 600,
+                host_access: true,
             },
             mtu: 9000,
             fdb_capacity: 65_536,
@@ -338,7 +356,7 @@ mod tests {
         let written = options.pairs();
         let again = NetworkOptions::parse(written.iter().map(|(key, value)| (*key, &**value)));
         assert_eq!(again, Ok(options));
-        assert_eq!(options.chosen().len(), 6);
+        assert_eq!(options.chosen().len(), 7);
         assert_eq!(NetworkOptions::default().chosen(), []);
         let written = NetworkOptions::default().pairs();
         let again = NetworkOptions::parse(written.iter().map(|(key, value)| (*key, &**value)));
@@ -359,6 +377,7 @@ mod tests {
             ("mtu", "+1500"),
             ("mtu", ""),
             ("spoof", "true"),
+            ("host-access", "true"),
             ("fdb-capacity", "15"),
             ("fdb-capacity", "1048577"),
             ("fdb-age", "300"),

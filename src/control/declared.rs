@@ -132,7 +132,10 @@ impl State {
             Effect::Nothing => {}
             Effect::Retract(name) => self.retract(&name),
             Effect::RemoveSwitch(id) => self.runtime.remove_switch(id),
-            Effect::UpdateSwitch(id, options) => self.runtime.update_switch(id, options),
+            Effect::UpdateSwitch(id, options) => {
+                self.runtime.update_switch(id, options);
+                self.bring_gateway_up(id);
+            }
             Effect::AddSwitch(id, options) => self.runtime.add_switch(id, &options),
             Effect::Serve(name, endpoint) => {
                 let managed = Managed::start(control, &name, &endpoint);

@@ -165,7 +165,9 @@ impl State {
         let sandbox = self.sandboxes.get_mut(&sandbox)?;
         let place = sandbox.endpoints.iter().position(|own| own.assigned.id == endpoint)?;
         let attached = sandbox.endpoints.remove(place);
+        let sandbox = sandbox.id;
         self.release(&attached);
+        self.introduce(sandbox);
         self.hosts.clear();
         Some(attached)
     }

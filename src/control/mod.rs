@@ -6,6 +6,7 @@
 
 pub mod declared;
 pub mod failure;
+mod flows;
 mod gateways;
 mod hosts;
 pub mod lifelines;

@@ -169,6 +169,7 @@ impl Control {
             // Whoever waited may have lost patience.
             let _ = joining.send(Ok(()));
         }
+        state.introduce(sandbox);
         Ok(())
     }
 
@@ -197,6 +198,7 @@ impl Control {
     pub(crate) fn tend(&self) {
         let state = &mut *self.state();
         state.runtime.tick();
+        state.runtime.outside().look_up_resolvers();
         for gone in state.runtime.gone_ports() {
             state.runtime.remove_port(gone);
             let mut all = state.sandboxes.values_mut();
@@ -289,6 +291,7 @@ impl State {
             port: driver.is_switched(),
             host: driver == Driver::Host,
             gateways: gateways::ways_out(network),
+            resolvers: network.gateways().collect(),
         };
         let network = network.id;
         let has_port = assigned.port;

@@ -5,11 +5,13 @@ use crate::api::shapes::{DropLine, FdbLine, PortLine, SandboxLine, Status};
 use crate::cnm::Id;
 use crate::control::sandboxes::{Attached, Sandbox};
 use crate::port::counters::Totals;
-use crate::runtime::counted;
+use crate::runtime::{counted, refused};
 use weft_switch::{DropReason, PortId, Stage};
 
 /// What stands for the sandboxes whose ports have gone.
 const GONE: &str = "(gone)";
+/// What stands for a network's gateway.
+const GATEWAY: &str = "(gateway)";
 
 impl Control {
     /// The appliance at a glance.
@@ -79,7 +81,7 @@ impl Control {
                     network: network.name.clone(),
                     mac: entry.address.to_string(),
                     port: entry.port.get(),
-                    sandbox: state.behind(entry.port).map_or_else(String::new, str::to_owned),
+                    sandbox: state.behind(entry.port).unwrap_or_default().to_owned(),
                     age_s: (!entry.is_static).then_some(age_s),
                 });
             }
@@ -120,13 +122,16 @@ impl State {
         })
     }
 
-    fn attached(&self) -> impl Iterator<Item = (&Sandbox, &Attached)> {
+    pub(super) fn attached(&self) -> impl Iterator<Item = (&Sandbox, &Attached)> {
         self.sandboxes
             .values()
             .flat_map(|sandbox| sandbox.endpoints.iter().map(move |attached| (sandbox, attached)))
     }
 
     fn behind(&self, port: PortId) -> Option<&str> {
+        if port == PortId::GATEWAY {
+            return Some(GATEWAY);
+        }
         let found = self.attached().find(|(_, attached)| attached.port == Some(port));
         found.map(|(sandbox, _)| sandbox.name.as_str())
     }
@@ -155,7 +160,8 @@ fn port_line(network: &str, sandbox: &str, totals: &Totals) -> PortLine {
         received_octets: totals.received_octets,
         forwarded: totals.forwarded,
         flooded: totals.flooded,
-        dropped: sum_of(totals, Stage::Ingress),
+        gateway: totals.taken,
+        dropped: sum_of(totals, Stage::Ingress) + totals.refusals.iter().sum::<u64>(),
         copies: totals.copies,
         transmitted: totals.transmitted,
         transmitted_octets: totals.transmitted_octets,
@@ -174,13 +180,17 @@ fn drop_lines(
     network: &str,
     totals: &Totals,
 ) -> impl Iterator<Item = DropLine> {
-    counted(totals).map(move |(reason, count)| DropLine {
+    let switch = counted(totals)
+        .map(|(reason, count)| (reason.label().to_owned(), count, reason.sentence()));
+    let gateway = refused(totals)
+        .map(|(reason, count)| (format!("gateway-{}", reason.label()), count, reason.sentence()));
+    switch.chain(gateway).map(move |(reason, count, meaning)| DropLine {
         port,
         sandbox: sandbox.to_owned(),
         network: network.to_owned(),
-        reason: reason.label().to_owned(),
+        reason,
         count,
-        meaning: reason.sentence().to_owned(),
+        meaning: meaning.to_owned(),
     })
 }
 

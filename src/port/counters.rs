@@ -12,6 +12,7 @@
 use std::iter::Sum;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use weft_gateway::station::Drop as Reason;
 use weft_switch::DropReason;
 
 /// The counters that one worker keeps for one port.
@@ -27,6 +28,17 @@ pub struct Counters {
     transmitted: AtomicU64,
     transmitted_octets: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
+    refusals: Refusals,
+}
+
+/// What the gateway dropped, by reason.
+#[derive(Debug)]
+struct Refusals([AtomicU64; Reason::COUNT]);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
 }
 
 /// The same, added up at one moment.
@@ -50,6 +62,8 @@ pub struct Totals {
     pub transmitted_octets: u64,
     /// Frames and copies that ended here, by reason.
     pub drops: [u64; DropReason::COUNT],
+    /// Frames that the gateway dropped, by its own reasons.
+    pub refusals: [u64; Reason::COUNT],
 }
 
 impl Default for Totals {
@@ -64,6 +78,7 @@ impl Default for Totals {
             transmitted: 0,
             transmitted_octets: 0,
             drops: [0; DropReason::COUNT],
+            refusals: [0; Reason::COUNT],
         }
     }
 }
@@ -108,6 +123,11 @@ impl Counters {
         add(&self.drops[reason.index()], 1);
     }
 
+    /// A frame ended at the gateway.
+    pub fn refused(&self, reason: Reason) {
+        add(&self.refusals.0[reason.index()], 1);
+    }
+
     /// What stands in the counters now.
     pub fn read(&self) -> Totals {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -121,6 +141,7 @@ impl Counters {
             transmitted: load(&self.transmitted),
             transmitted_octets: load(&self.transmitted_octets),
             drops: std::array::from_fn(|reason| load(&self.drops[reason])),
+            refusals: std::array::from_fn(|reason| load(&self.refusals.0[reason])),
         }
     }
 }
@@ -138,6 +159,9 @@ impl Sum for Totals {
             sum.transmitted_octets += part.transmitted_octets;
             for (total, drops) in sum.drops.iter_mut().zip(part.drops) {
                 *total += drops;
+            }
+            for (total, refusals) in sum.refusals.iter_mut().zip(part.refusals) {
+                *total += refusals;
             }
             sum
         })

@@ -5,11 +5,12 @@
 
 use weft_frame::virtio::{self, Offload, VirtioHeader};
 use weft_gateway::flow::Outlet;
+use weft_gateway::station::Drop as Reason;
 use weft_switch::{DropReason, Instant, PortId, Switch, Verdict};
 
 use super::picture::Picture;
 use crate::port::Port;
-use crate::uplink::{Gateway, Guest, Turn};
+use crate::uplink::{Gateway, Guest};
 
 /// The longest frame that the switch takes: an IP packet of 65 535 octets behind two VLAN tags.
 pub const MAX_FRAME: usize = 65_535 + 14 + 8;
@@ -60,11 +61,11 @@ impl Path {
                     Some(gateway) => {
                         self.to_gateway(gateway, ingress, &packet[virtio::LEN..], offload, now)
                     }
-                    None => Err(DropReason::Detached),
+                    None => Err(Reason::OtherStation),
                 };
                 match taken {
                     Ok(()) => counters.taken(),
-                    Err(reason) => counters.dropped(reason),
+                    Err(reason) => counters.refused(reason),
                 }
             }
             Ok((Verdict::Drop(reason), _)) | Err(reason) => counters.dropped(reason),
@@ -75,7 +76,7 @@ impl Path {
     pub fn tend(&mut self, picture: &Picture, port: &Port, now: Instant) -> bool {
         let Some(gateway) = picture.gateway_of(port.id) else { return false };
         let (guest, mut outlet) = self.outlet(port);
-        guest.turn(&mut Turn { gateway, outlet: &mut outlet, now: for_gateway(now) })
+        guest.turn(gateway, &mut outlet, for_gateway(now))
     }
 
     fn to_gateway(
@@ -85,10 +86,9 @@ impl Path {
         frame: &[u8],
         offload: Offload,
         now: Instant,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), Reason> {
         let (guest, mut outlet) = self.outlet(ingress);
-        let mut turn = Turn { gateway, outlet: &mut outlet, now: for_gateway(now) };
-        guest.packet(frame, offload, &mut turn)
+        guest.packet(gateway, &mut outlet, for_gateway(now), (frame, offload))
     }
 
     fn outlet<'a>(&'a mut self, port: &'a Port) -> (&'a Guest, ToGuest<'a>) {

@@ -19,6 +19,7 @@ use std::sync::{Arc, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use weft_frame::MacAddr;
+use weft_gateway::station::Drop as Reason;
 use weft_switch::{
     Binding, DropReason, Entry, Fdb, Group, Guard, NetworkId, PortConfig, PortId, StormControl,
     Topology,
@@ -28,7 +29,7 @@ use crate::cnm::Id;
 use crate::cnm::options::{LiveOptions, NetworkOptions, Spoof};
 use crate::port::counters::Totals;
 use crate::port::{Port, PortError};
-use crate::uplink::{Gateway, Outside};
+use crate::uplink::{self, Gateway, Neighbours, Outside, Who};
 use balance::{Burden, Watch};
 use clock::Clock;
 use closer::{Closer, Past};
@@ -101,6 +102,7 @@ struct SwitchState {
     options: LiveOptions,
     mtu: u16,
     gateway: Option<Arc<Gateway>>,
+    names: Neighbours,
     ageing: usize,
     /// What was counted at ports of this network that have gone since.
     past: Past,
@@ -166,6 +168,7 @@ impl Runtime {
             options: options.live,
             mtu: options.mtu,
             gateway: None,
+            names: Neighbours::default(),
             ageing: 0,
             past: Past::default(),
         };
@@ -185,6 +188,23 @@ impl Runtime {
         self.publish();
     }
 
+    /// The names of a network's endpoints, as its guests look them up.
+    pub fn names(&self, network: Id) -> Option<&Neighbours> {
+        self.switches.get(&network).map(|switch| &switch.names)
+    }
+
+    /// Says who is behind a port.
+    pub fn introduce(&self, id: PortId, who: Who) {
+        if let Some(state) = self.ports.get(&id) {
+            state.port.guest.introduce(who);
+        }
+    }
+
+    /// The flows of the guest behind a port.
+    pub fn flows(&self, id: PortId) -> Vec<uplink::flows::Line> {
+        self.ports.get(&id).map(|state| state.port.guest.lines()).unwrap_or_default()
+    }
+
     /// What all gateways share.
     pub fn outside(&self) -> &Arc<Outside> {
         &self.outside
@@ -197,10 +217,11 @@ impl Runtime {
             if former.is_like(&gateway) {
                 return;
             }
-            switch.fdb.remove_static(former.mac);
+            switch.fdb.remove_static(former.station.config().mac);
         }
-        if switch.fdb.insert_static(gateway.mac, PortId::GATEWAY).is_err() {
-            tracing::warn!(mac = %gateway.mac, "the FDB has no room for the gateway");
+        let mac = gateway.station.config().mac;
+        if switch.fdb.insert_static(mac, PortId::GATEWAY).is_err() {
+            tracing::warn!(%mac, "the FDB has no room for the gateway");
         }
         switch.gateway = Some(Arc::new(gateway));
         self.publish();
@@ -418,6 +439,14 @@ fn pin_station(fdb: &Fdb, station: &Station, port: PortId, spoof: Spoof) {
 /// A port may flood its rate, in bursts of a tenth of a second's worth.
 fn new_storm_control(rate: u32) -> Arc<StormControl> {
     Arc::new(StormControl::new(rate, (rate / 10).max(1)))
+}
+
+/// The gateway's reasons that were counted, with how often.
+pub fn refused(totals: &Totals) -> impl Iterator<Item = (Reason, u64)> + '_ {
+    Reason::ALL
+        .iter()
+        .map(|reason| (*reason, totals.refusals[reason.index()]))
+        .filter(|(_, n)| *n > 0)
 }
 
 /// The reasons that were counted, with how often.

@@ -178,6 +178,8 @@ pub fn configure(links: &mut Links, name: &str, interface: &Assigned) -> Result<
         // IPv6 has no such file.
         let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
     }
+    // Its addresses and routes are given; what routers advertise is for guests that ask for theirs.
+    let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/accept_ra"), "0");
     for address in &interface.addresses {
         step(&format!("adding the address {address}"), links.add_address(index, *address))?;
     }

@@ -159,10 +159,10 @@ pub fn run(options: Options, ready: impl FnOnce(&str)) -> Result<i32, RunError> 
     outcome
 }
 
-/// Who answers questions about names: the gateways of the first network that has any.
+/// Who answers questions about names: those of the first network that has any.
 fn name_servers(endpoints: &[Assigned]) -> Vec<IpAddr> {
-    let found = endpoints.iter().find(|endpoint| !endpoint.gateways.is_empty());
-    found.map(|endpoint| endpoint.gateways.clone()).unwrap_or_default()
+    let found = endpoints.iter().find(|endpoint| !endpoint.resolvers.is_empty());
+    found.map(|endpoint| endpoint.resolvers.clone()).unwrap_or_default()
 }
 
 /// The namespaces of a sandbox. A user namespace is what makes the others possible without

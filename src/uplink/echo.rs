@@ -15,10 +15,11 @@ use rustix::net::{
 };
 use weft_frame::MacAddr;
 use weft_frame::packet::IpVersion;
-use weft_gateway::flow::packet::{self, HOPS, Link, Unreachable};
+use weft_gateway::flow::packet::{self, HOPS};
 use weft_gateway::flow::{Key, Token};
+use weft_gateway::station::Drop as Reason;
+use weft_gateway::station::errors::Error;
 use weft_gateway::{Duration, Instant};
-use weft_switch::DropReason;
 
 use super::Turn;
 use super::flows::{Flow, Flows, Incoming, Line, target, why};
@@ -64,25 +65,24 @@ impl Flows {
         &mut self,
         incoming: &Incoming<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), Reason> {
         let Incoming { packet, frame, link, .. } = incoming;
-        let message = frame.get(packet.l4..packet.end).ok_or(DropReason::Malformed)?;
-        let (source, destination) =
-            packet::addresses(packet, frame).ok_or(DropReason::Malformed)?;
+        let message = frame.get(packet.l4..packet.end).ok_or(Reason::Malformed)?;
+        let (source, destination) = packet::addresses(packet, frame).ok_or(Reason::Malformed)?;
         let &[kind, _, _, _, high, low, ..] =
-            message.first_chunk::<8>().ok_or(DropReason::Malformed)?;
+            message.first_chunk::<8>().ok_or(Reason::Malformed)?;
         let request = match packet.version {
             IpVersion::V4 => ECHO_REQUEST,
             IpVersion::V6 => ECHO_REQUEST_V6,
         };
         if kind != request {
-            return Err(DropReason::NotCarried);
+            return Err(Reason::IcmpType);
         }
         let aim = match target(turn, SocketAddr::new(destination, 0)) {
             Ok(aim) => aim,
             Err(why) => {
-                incoming.refuse(why, turn);
-                return Err(DropReason::Prohibited);
+                self.refuse(incoming, why, turn);
+                return Err(Reason::Prohibited);
             }
         };
         let key = Key::Echo { inside: source, identifier: u16::from_be_bytes([high, low]) };
@@ -91,13 +91,13 @@ impl Flows {
             None => match echo_socket(source) {
                 Ok(socket) => self.new_echo(key, socket, link.guest, turn)?,
                 Err(errno) => {
-                    incoming.refuse(why(errno).unwrap_or(Unreachable::Prohibited), turn);
-                    return Err(DropReason::Outside);
+                    self.refuse(incoming, why(errno).unwrap_or(Error::Prohibited), turn);
+                    return Err(Reason::Outside);
                 }
             },
         };
         let Some((_, Flow::Echo(flow))) = self.table.get_mut(token) else {
-            return Err(DropReason::Outside);
+            return Err(Reason::Outside);
         };
         flow.heard = turn.now;
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -108,9 +108,9 @@ impl Flows {
             }
             Err(errno) => {
                 if let Some(why) = why(errno) {
-                    incoming.refuse(why, turn);
+                    self.refuse(incoming, why, turn);
                 }
-                Err(DropReason::Outside)
+                Err(Reason::Outside)
             }
         }
     }
@@ -121,7 +121,7 @@ impl Flows {
         socket: OwnedFd,
         guest: MacAddr,
         turn: &Turn<'_>,
-    ) -> Result<Token, DropReason> {
+    ) -> Result<Token, Reason> {
         let flow = EchoFlow { socket, guest, heard: turn.now, sent: 0, received: 0 };
         let expires = flow.expires();
         let token = self.add(key, Flow::Echo(flow), EventFlags::IN)?;
@@ -136,7 +136,7 @@ impl Flows {
             return;
         };
         let (inside, identifier) = (*inside, *identifier);
-        let link = Link { guest: flow.guest, gateway: turn.gateway.mac, mtu: turn.gateway.mtu };
+        let link = turn.gateway.link(flow.guest);
         let at = packet::message_at(inside);
         let reply = if inside.is_ipv4() { ECHO_REPLY } else { ECHO_REPLY_V6 };
         for _ in 0..BUDGET {

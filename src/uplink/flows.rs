@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -12,14 +12,15 @@ use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
+use weft_frame::Header;
 use weft_frame::packet::{Packet, TCP, UDP};
 use weft_frame::virtio::Offload;
-use weft_frame::{EtherType, Header};
-use weft_gateway::flow::packet::{self, ICMP, ICMPV6, Link, Unreachable};
+use weft_gateway::flow::packet;
 use weft_gateway::flow::policy::{Destination, loopback_like};
-use weft_gateway::flow::{Key, Stack, Table, Token, neighbour};
+use weft_gateway::flow::{Key, Link, Stack, Table, Token};
+use weft_gateway::station::errors::Error;
+use weft_gateway::station::{Answer, Drop as Reason, ICMP, ICMPV6, Life, Schedule, Verdict};
 use weft_gateway::{Duration, Instant};
-use weft_switch::DropReason;
 
 use super::Turn;
 use super::echo::EchoFlow;
@@ -48,7 +49,11 @@ pub struct Flows {
     armed: Option<Instant>,
     /// Flows that have more to do than one turn allows.
     pub(super) ready: VecDeque<Token>,
-    outside: Arc<Outside>,
+    /// When routers are advertised, to a guest that has asked for one.
+    schedule: Option<Schedule>,
+    /// What is being said to the guest.
+    pub(super) said: Vec<u8>,
+    pub(super) outside: Arc<Outside>,
 }
 
 /// One flow.
@@ -103,6 +108,8 @@ impl Flows {
             timer,
             armed: None,
             ready: VecDeque::new(),
+            schedule: None,
+            said: Vec::new(),
             outside,
         })
     }
@@ -134,33 +141,58 @@ impl Flows {
         frame: &[u8],
         offload: Offload,
         turn: &mut Turn<'_>,
-    ) -> Result<(), DropReason> {
-        let header = Header::parse(frame).ok_or(DropReason::Runt)?;
-        let gateway = turn.gateway;
-        let link = Link { guest: header.source, gateway: gateway.mac, mtu: gateway.mtu };
-        if neighbour::answer(&gateway.policy.own, &link, &header, frame, turn.outlet) {
-            return Ok(());
-        }
-        let is_ip = matches!(header.ether_type, EtherType::IPV4 | EtherType::IPV6);
-        if !is_ip || header.vlan.is_some() || header.destination.is_group() {
-            return Err(DropReason::NotCarried);
-        }
-        let packet = Packet::parse(frame).ok_or(DropReason::Malformed)?;
-        if packet.is_fragment {
-            return Err(DropReason::NotCarried);
-        }
-        let incoming = Incoming { packet, frame, offload, link };
-        let taken = match packet.protocol {
-            TCP => self.take_tcp(&incoming, turn),
-            UDP => self.take_udp(&incoming, turn),
-            ICMP | ICMPV6 => self.take_echo(&incoming, turn),
-            _ => {
-                incoming.refuse(Unreachable::Protocol, turn);
-                Err(DropReason::NotCarried)
+    ) -> Result<(), Reason> {
+        self.said.clear();
+        let who = turn.who;
+        let leases = |mac| who.lease_of(mac);
+        let taken = match turn.gateway.station.handle(frame, &offload, &leases, &mut self.said) {
+            Verdict::Answered(answer) => {
+                turn.say(&self.said);
+                if answer == Answer::Router && self.schedule.is_none() {
+                    self.schedule = Some(Schedule::new(turn.moment()));
+                }
+                Ok(())
             }
+            Verdict::Resolve(packet) => {
+                self.take_question(&Incoming::of(packet, frame, offload, turn)?, turn)
+            }
+            Verdict::Local(packet) | Verdict::Routed(packet) => {
+                self.carry(&Incoming::of(packet, frame, offload, turn)?, turn)
+            }
+            Verdict::Drop(reason) => Err(reason),
         };
         self.arm(turn.now);
         taken
+    }
+
+    fn carry(&mut self, incoming: &Incoming<'_>, turn: &mut Turn<'_>) -> Result<(), Reason> {
+        if incoming.packet.is_fragment {
+            return Err(Reason::Fragment);
+        }
+        match incoming.packet.protocol {
+            TCP => self.take_tcp(incoming, turn),
+            UDP => self.take_udp(incoming, turn),
+            ICMP | ICMPV6 => self.take_echo(incoming, turn),
+            _ => {
+                self.refuse(incoming, Error::ProtocolUnreachable, turn);
+                Err(Reason::Unsupported)
+            }
+        }
+    }
+
+    /// Tells the guest that its packet went nowhere, unless it is told too much already.
+    pub(super) fn refuse(&mut self, incoming: &Incoming<'_>, why: Error, turn: &mut Turn<'_>) {
+        self.tell(incoming.frame, &incoming.packet, why, turn);
+    }
+
+    /// The same about the packet in a frame of a while ago.
+    pub(super) fn tell(&mut self, frame: &[u8], packet: &Packet, why: Error, turn: &mut Turn<'_>) {
+        self.said.clear();
+        let bucket = (&turn.who.errors, turn.moment());
+        let told = turn.gateway.station.error(frame, packet, why, bucket, &mut self.said);
+        if told.is_ok() {
+            turn.say(&self.said);
+        }
     }
 
     /// Does what the sockets and the clock ask for; whether there is more to do at once.
@@ -186,8 +218,20 @@ impl Flows {
                 self.go_on(token, turn);
             }
         }
+        self.advertise(turn);
         self.arm(turn.now);
         found == EVENTS || !self.ready.is_empty()
+    }
+
+    /// Tells a guest that has asked for routers that there still is one.
+    fn advertise(&mut self, turn: &mut Turn<'_>) {
+        let Some(schedule) = &mut self.schedule else { return };
+        if schedule.is_due(turn.moment(), self.outside.random() as u32) {
+            self.said.clear();
+            if turn.gateway.station.advertise(Life::Going, &mut self.said) {
+                turn.say(&self.said);
+            }
+        }
     }
 
     fn event(&mut self, token: Token, flags: EventFlags, turn: &mut Turn<'_>) {
@@ -229,24 +273,19 @@ impl Flows {
     }
 
     /// Adds a flow whose socket is `socket`, unless the guest has as many as it may have.
-    pub(super) fn add(
-        &mut self,
-        key: Key,
-        flow: Flow,
-        flags: EventFlags,
-    ) -> Result<Token, DropReason> {
+    pub(super) fn add(&mut self, key: Key, flow: Flow, flags: EventFlags) -> Result<Token, Reason> {
         if !self.outside.admit(self.table.len()) {
-            return Err(DropReason::FlowsFull);
+            return Err(Reason::FlowsFull);
         }
         let (token, former) = self.table.insert(key, flow);
         if former.is_some() {
             self.outside.release(1);
         }
-        let Some((_, flow)) = self.table.get_mut(token) else { return Err(DropReason::Outside) };
+        let Some((_, flow)) = self.table.get_mut(token) else { return Err(Reason::Outside) };
         let data = EventData::new_u64(token.to_u64());
         if epoll::add(&*self.epoll, flow.socket(), data, flags | EventFlags::ET).is_err() {
             self.remove(token);
-            return Err(DropReason::Outside);
+            return Err(Reason::Outside);
         }
         Ok(token)
     }
@@ -260,7 +299,13 @@ impl Flows {
 
     /// Sees to it that the timer goes off when the next flow comes up.
     fn arm(&mut self, now: Instant) {
-        let Some(next) = self.table.next_deadline() else { return };
+        let advertise = self.schedule.map(|schedule| {
+            let micros = i64::try_from(schedule.due().as_micros()).unwrap_or(i64::MAX);
+            Instant::from_micros(micros)
+        });
+        let Some(next) = self.table.next_deadline().into_iter().chain(advertise).min() else {
+            return;
+        };
         if self.armed.is_some_and(|armed| armed <= next) {
             return;
         }
@@ -294,60 +339,55 @@ impl Flow {
     }
 }
 
-impl Incoming<'_> {
+impl<'a> Incoming<'a> {
+    fn of(
+        packet: Packet,
+        frame: &'a [u8],
+        offload: Offload,
+        turn: &Turn<'_>,
+    ) -> Result<Self, Reason> {
+        let header = Header::parse(frame).ok_or(Reason::Runt)?;
+        Ok(Self { packet, frame, offload, link: turn.gateway.link(header.source) })
+    }
+
     /// Source and destination with their ports.
-    pub(super) fn endpoints(&self) -> Result<(SocketAddr, SocketAddr), DropReason> {
-        let ends = packet::endpoints(&self.packet, self.frame).ok_or(DropReason::Malformed)?;
+    pub(super) fn endpoints(&self) -> Result<(SocketAddr, SocketAddr), Reason> {
+        let ends = packet::endpoints(&self.packet, self.frame).ok_or(Reason::Malformed)?;
         let is_whole = matches!(self.offload, Offload::None);
         if is_whole && !packet::is_intact(&self.packet, self.frame) {
-            return Err(DropReason::Malformed);
+            return Err(Reason::Checksum);
         }
         Ok(ends)
     }
 
     /// The packet without what is around it.
-    pub(super) fn octets(&self) -> &[u8] {
+    pub(super) fn octets(&self) -> &'a [u8] {
         self.frame.get(self.packet.l3..self.packet.end).unwrap_or_default()
-    }
-
-    /// Tells the guest that its packet went nowhere.
-    pub(super) fn refuse(&self, why: Unreachable, turn: &mut Turn<'_>) {
-        let Some((source, _)) = packet::addresses(&self.packet, self.frame) else { return };
-        tell(&self.link, source, why, self.octets(), turn);
-    }
-}
-
-/// Tells the guest at `to` that the packet `about` went nowhere.
-pub(super) fn tell(link: &Link, to: IpAddr, why: Unreachable, about: &[u8], turn: &mut Turn<'_>) {
-    let Some(from) = turn.gateway.address_like(to) else { return };
-    let buffer = turn.outlet.buffer();
-    if let Some(len) = packet::write_unreachable(buffer, link, from, to, why, about) {
-        turn.outlet.send(len);
     }
 }
 
 /// Where a packet to `destination` is to be sent, as far as the policy lets it go anywhere.
-pub(super) fn target(turn: &Turn<'_>, destination: SocketAddr) -> Result<SocketAddr, Unreachable> {
+pub(super) fn target(turn: &Turn<'_>, destination: SocketAddr) -> Result<SocketAddr, Error> {
     match turn.gateway.policy.destination(destination.ip()) {
         Destination::Outside => Ok(destination),
         Destination::Host => {
             Ok(SocketAddr::new(loopback_like(destination.ip()), destination.port()))
         }
-        Destination::Gateway => Err(Unreachable::Port),
-        Destination::Prohibited => Err(Unreachable::Prohibited),
-        Destination::Nobody => Err(Unreachable::Network),
+        Destination::Gateway => Err(Error::PortUnreachable),
+        Destination::Prohibited => Err(Error::Prohibited),
+        Destination::Nobody => Err(Error::NetworkUnreachable),
     }
 }
 
 /// What the guest is told when the host's network refuses.
-pub(super) fn why(errno: Errno) -> Option<Unreachable> {
+pub(super) fn why(errno: Errno) -> Option<Error> {
     match errno {
         Errno::NETUNREACH | Errno::NETDOWN | Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => {
-            Some(Unreachable::Network)
+            Some(Error::NetworkUnreachable)
         }
-        Errno::HOSTUNREACH | Errno::HOSTDOWN => Some(Unreachable::Host),
-        Errno::ACCESS | Errno::PERM => Some(Unreachable::Prohibited),
-        Errno::CONNREFUSED => Some(Unreachable::Port),
+        Errno::HOSTUNREACH | Errno::HOSTDOWN => Some(Error::HostUnreachable),
+        Errno::ACCESS | Errno::PERM => Some(Error::Prohibited),
+        Errno::CONNREFUSED => Some(Error::PortUnreachable),
         _ => None,
     }
 }

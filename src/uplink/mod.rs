@@ -21,24 +21,25 @@ pub mod outside;
 pub mod tcp;
 pub mod udp;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use weft_frame::MacAddr;
+use weft_frame::virtio;
+use weft_gateway::Instant;
 use weft_gateway::flow::Outlet;
 use weft_gateway::flow::policy::Policy;
-use weft_gateway::{Duration, Instant};
+use weft_gateway::station::Station;
+use weft_gateway::station::dns::Resolver;
 
-pub use guest::Guest;
+pub use guest::{Guest, Neighbours, Who};
 pub use outside::Outside;
 
 /// The gateway of one network.
 #[derive(Debug)]
 pub struct Gateway {
-    /// Its station address.
-    pub mac: MacAddr,
-    /// The largest packet that its network carries.
-    pub mtu: u16,
+    /// What it answers itself.
+    pub station: Station,
+    /// What it answers about names.
+    pub resolver: Resolver,
     /// What its guests may reach.
     pub policy: Policy,
     /// What all gateways share.
@@ -46,15 +47,16 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// The gateway's address of the same family as `address`.
-    pub fn address_like(&self, address: IpAddr) -> Option<IpAddr> {
-        self.policy.own.iter().copied().find(|own| own.is_ipv4() == address.is_ipv4())
-    }
-
     /// Whether this is the same as `other` to its guests.
     pub fn is_like(&self, other: &Self) -> bool {
-        let own = (self.mac, self.mtu, &self.policy);
-        own == (other.mac, other.mtu, &other.policy)
+        let own = (self.station.config(), &self.policy);
+        own == (other.station.config(), &other.policy)
+    }
+
+    /// The link to a guest.
+    fn link(&self, guest: weft_frame::MacAddr) -> weft_gateway::flow::Link {
+        let config = self.station.config();
+        weft_gateway::flow::Link { guest, gateway: config.mac, mtu: config.mtu }
     }
 }
 
@@ -64,13 +66,26 @@ pub struct Turn<'a> {
     pub gateway: &'a Gateway,
     /// Where frames for the guest go.
     pub outlet: &'a mut dyn Outlet,
+    /// Who the guest is.
+    pub who: &'a Who,
     /// The time.
     pub now: Instant,
 }
 
 impl Turn<'_> {
-    /// The moment `after` from now.
-    pub fn in_time(&self, after: Duration) -> Instant {
-        self.now + after
+    /// Sends a frame to the guest that is whole as it stands; nothing, if it is empty.
+    fn say(&mut self, frame: &[u8]) {
+        let buffer = self.outlet.buffer();
+        let end = virtio::LEN + frame.len();
+        if let Some(room) = buffer.get_mut(virtio::LEN..end).filter(|room| !room.is_empty()) {
+            room.copy_from_slice(frame);
+            buffer[..virtio::LEN].fill(0);
+            self.outlet.send(end);
+        }
+    }
+
+    /// The time as the switch counts it.
+    fn moment(&self) -> weft_switch::Instant {
+        weft_switch::Instant::from_micros(self.now.total_micros().unsigned_abs())
     }
 }

@@ -57,6 +57,14 @@ impl Outside {
         self.resolvers.load_full()
     }
 
+    /// A number that nobody can guess.
+    pub fn random(&self) -> u64 {
+        let mut octets = [0; 8];
+        // The kernel has randomness long before there is a network.
+        let _ = rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty());
+        u64::from_ne_bytes(octets)
+    }
+
     /// A seed that no other guest has.
     pub fn fresh_seed(&self) -> u64 {
         // Odd, so that no two numbers of guests come to the same.

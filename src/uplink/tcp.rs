@@ -18,14 +18,16 @@ use rustix::net::{
 };
 use std::net::SocketAddr;
 use std::time::Duration;
-use weft_frame::MacAddr;
-use weft_gateway::flow::packet::{self, ACK, Link, RST, SYN, Unreachable};
+use weft_frame::{MacAddr, Packet};
+use weft_gateway::flow::packet::{ACK, RST, SYN};
 use weft_gateway::flow::tcp::{Connection, Life, Room, Syn};
-use weft_gateway::flow::{Key, Token};
-use weft_switch::DropReason;
+use weft_gateway::flow::{Key, Link, Token};
+use weft_gateway::station::Drop as Reason;
+use weft_gateway::station::errors::Error;
+use weft_gateway::station::reset;
 
 use super::Turn;
-use super::flows::{self, Flow, Flows, Incoming, Line, target, why};
+use super::flows::{Flow, Flows, Incoming, Line, target, why};
 use super::outside::DNS;
 
 /// What a connection may hold each way.
@@ -84,7 +86,7 @@ impl TcpFlow {
     }
 
     fn link(&self, turn: &Turn<'_>) -> Link {
-        Link { guest: self.guest, gateway: turn.gateway.mac, mtu: turn.gateway.mtu }
+        turn.gateway.link(self.guest)
     }
 }
 
@@ -93,21 +95,21 @@ impl Flows {
         &mut self,
         incoming: &Incoming<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), Reason> {
         let (inside, outside) = incoming.endpoints()?;
         let key = Key::Tcp { inside, outside };
-        let flags = *incoming.frame.get(incoming.packet.l4 + 13).ok_or(DropReason::Malformed)?;
+        let flags = *incoming.frame.get(incoming.packet.l4 + 13).ok_or(Reason::Malformed)?;
         if let Some(token) = self.table.find(&key) {
             return self.segment(token, incoming, turn);
         }
         if flags & RST != 0 {
-            return Err(DropReason::NoFlow);
+            return Err(Reason::NoFlow);
         }
         if flags & (SYN | ACK) == SYN {
             return self.open(key, outside, incoming, turn);
         }
-        reset(incoming, turn);
-        Err(DropReason::NoFlow)
+        self.reset(incoming.frame, &incoming.packet, turn);
+        Err(Reason::NoFlow)
     }
 
     /// A segment of a connection that we know.
@@ -116,10 +118,10 @@ impl Flows {
         token: Token,
         incoming: &Incoming<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), Reason> {
         let Self { table, stack, .. } = self;
         let Some((_, Flow::Tcp(flow))) = table.get_mut(token) else {
-            return Err(DropReason::NoFlow);
+            return Err(Reason::NoFlow);
         };
         match &mut flow.phase {
             // The guest is impatient, or has changed its mind.
@@ -145,29 +147,29 @@ impl Flows {
         outside: SocketAddr,
         incoming: &Incoming<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), Reason> {
         let policy = &turn.gateway.policy;
         let asks_gateway = policy.own.contains(&outside.ip()) && outside.port() == DNS;
         let aim = if asks_gateway && !policy.internal {
-            turn.gateway.outside.resolvers().first().copied().ok_or(Unreachable::Port)
+            turn.gateway.outside.resolvers().first().copied().ok_or(Error::PortUnreachable)
         } else {
             target(turn, outside)
         };
         let aim = match aim {
             Ok(aim) => aim,
             Err(why) => {
-                refuse(why, incoming, turn);
-                return Err(DropReason::Prohibited);
+                self.refuse_syn(incoming.frame, &incoming.packet, why, turn);
+                return Err(Reason::Prohibited);
             }
         };
-        let syn = Syn::of(&incoming.packet, incoming.frame).ok_or(DropReason::NotCarried)?;
+        let syn = Syn::of(&incoming.packet, incoming.frame).ok_or(Reason::Options)?;
         let socket = match connect_to(aim) {
             Ok(socket) => socket,
             Err(errno) => {
                 if let Some(why) = why(errno) {
-                    refuse(why, incoming, turn);
+                    self.refuse_syn(incoming.frame, &incoming.packet, why, turn);
                 }
-                return Err(DropReason::Outside);
+                return Err(Reason::Outside);
             }
         };
         let flow = TcpFlow {
@@ -230,18 +232,31 @@ impl Flows {
 
     /// The outside did not accept: the guest hears why.
     fn refused(&mut self, token: Token, errno: Errno, turn: &mut Turn<'_>) {
-        let Some((key, Flow::Tcp(flow))) = self.table.get_mut(token) else { return };
-        let link = flow.link(turn);
-        let inside = key.inside();
-        if let Phase::Connecting(syn) = &flow.phase {
-            match why(errno) {
-                Some(Unreachable::Port) => answer_with_reset(syn, &link, turn),
-                Some(why) => flows::tell(&link, inside, why, syn.packet(), turn),
-                // It did not answer in time; the guest's own patience ends about now.
-                None => {}
-            }
+        let Some(Flow::Tcp(flow)) = self.remove(token) else { return };
+        // Without a reason to tell it did not answer in time; the guest's own patience ends about
+        // now as well.
+        if let (Phase::Connecting(syn), Some(why)) = (&flow.phase, why(errno)) {
+            let (frame, packet) = syn.frame();
+            self.refuse_syn(frame, packet, why, turn);
         }
-        self.remove(token);
+    }
+
+    /// Refuses a SYN as whoever refused it outside would.
+    fn refuse_syn(&mut self, frame: &[u8], packet: &Packet, why: Error, turn: &mut Turn<'_>) {
+        if why == Error::PortUnreachable {
+            self.reset(frame, packet, turn);
+        } else {
+            self.tell(frame, packet, why, turn);
+        }
+    }
+
+    /// Answers a segment with a reset.
+    fn reset(&mut self, frame: &[u8], packet: &Packet, turn: &mut Turn<'_>) {
+        self.said.clear();
+        let mac = turn.gateway.station.config().mac;
+        if reset::write(mac, frame, packet, &mut self.said).is_ok() {
+            turn.say(&self.said);
+        }
     }
 
     /// Moves octets both ways, as far as both sides take them.
@@ -350,25 +365,4 @@ fn connect_to(aim: SocketAddr) -> rustix::io::Result<OwnedFd> {
 
 fn send_now(socket: &OwnedFd, octets: &[u8]) -> rustix::io::Result<usize> {
     send(socket, octets, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
-}
-
-/// Refuses a SYN before anybody outside has heard of it.
-fn refuse(why: Unreachable, incoming: &Incoming<'_>, turn: &mut Turn<'_>) {
-    match why {
-        Unreachable::Port => reset(incoming, turn),
-        why => incoming.refuse(why, turn),
-    }
-}
-
-fn reset(incoming: &Incoming<'_>, turn: &mut Turn<'_>) {
-    let Incoming { packet, frame, link, .. } = incoming;
-    if let Some(len) = packet::write_reset(turn.outlet.buffer(), link, packet, frame) {
-        turn.outlet.send(len);
-    }
-}
-
-fn answer_with_reset(syn: &Syn, link: &Link, turn: &mut Turn<'_>) {
-    if let Some(len) = syn.write_reset(turn.outlet.buffer(), link) {
-        turn.outlet.send(len);
-    }
 }

@@ -16,15 +16,14 @@ use rustix::net::{
 use weft_frame::MacAddr;
 use weft_frame::segment::Segments;
 use weft_frame::virtio::Offload;
-use weft_gateway::flow::packet::{self, HOPS, Link};
+use weft_gateway::flow::packet::{self, HOPS};
 use weft_gateway::flow::policy::loopback_like;
 use weft_gateway::flow::{Key, Token};
+use weft_gateway::station::Drop as Reason;
 use weft_gateway::{Duration, Instant};
-use weft_switch::DropReason;
 
 use super::Turn;
 use super::flows::{Flow, Flows, Incoming, Line, target, why};
-use super::outside::DNS;
 
 /// How long a flow stays that nothing passes (RFC 4787 REQ-5).
 const IDLE: Duration = Duration::from_secs(300);
@@ -67,17 +66,13 @@ impl Flows {
         &mut self,
         incoming: &Incoming<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(), Reason> {
         let (inside, outside) = incoming.endpoints()?;
-        let policy = &turn.gateway.policy;
-        if policy.own.contains(&outside.ip()) && outside.port() == DNS && !policy.internal {
-            return self.take_question(inside, outside, incoming, turn);
-        }
         let aim = match target(turn, outside) {
             Ok(aim) => aim,
             Err(why) => {
-                incoming.refuse(why, turn);
-                return Err(DropReason::Prohibited);
+                self.refuse(incoming, why, turn);
+                return Err(Reason::Prohibited);
             }
         };
         let token = match self.table.find(&Key::Udp { inside }) {
@@ -85,7 +80,7 @@ impl Flows {
             None => self.new_udp(inside, incoming, turn)?,
         };
         let Some((_, Flow::Udp(flow))) = self.table.get_mut(token) else {
-            return Err(DropReason::Outside);
+            return Err(Reason::Outside);
         };
         flow.heard = turn.now;
         flow.guest = incoming.link.guest;
@@ -96,9 +91,9 @@ impl Flows {
         let sent = flow.send(incoming, aim);
         sent.map_err(|errno| {
             if let Some(why) = why(errno) {
-                incoming.refuse(why, turn);
+                self.refuse(incoming, why, turn);
             }
-            DropReason::Outside
+            Reason::Outside
         })
     }
 
@@ -107,9 +102,9 @@ impl Flows {
         inside: SocketAddr,
         incoming: &Incoming<'_>,
         turn: &Turn<'_>,
-    ) -> Result<Token, DropReason> {
+    ) -> Result<Token, Reason> {
         let family = if inside.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let socket = datagram_socket(family).map_err(|_| DropReason::Outside)?;
+        let socket = datagram_socket(family).map_err(|_| Reason::Outside)?;
         let flow = UdpFlow {
             socket,
             guest: incoming.link.guest,
@@ -131,8 +126,7 @@ impl Flows {
             return;
         };
         let inside = *inside;
-        let (gateway, mtu) = (turn.gateway.mac, turn.gateway.mtu);
-        let link = Link { guest: flow.guest, gateway, mtu };
+        let link = turn.gateway.link(flow.guest);
         let at = packet::payload_at(inside.ip());
         for _ in 0..BUDGET {
             let buffer = turn.outlet.buffer();

@@ -46,19 +46,6 @@ pub enum DropReason {
     Storm,
     /// It would be flooded, and there is no other port to flood it to.
     Alone,
-    /// The gateway was sent something that it cannot read: a header that does not fit, a length that
-    /// is not so.
-    Malformed,
-    /// The gateway does not carry this: another protocol, a fragment that stands alone.
-    NotCarried,
-    /// The gateway's network has no way there, or none that its configuration allows.
-    Prohibited,
-    /// The segment belongs to no connection that the gateway knows.
-    NoFlow,
-    /// The guest has as many flows as it may have, or all guests together do.
-    FlowsFull,
-    /// The gateway could not pass it on: the host's network refused it, or its buffer is full.
-    Outside,
     /// The egress port's MTU is too small, and the frame cannot be segmented.
     TooBig,
     /// The egress queue is full.
@@ -87,12 +74,6 @@ impl DropReason {
         Self::Isolated,
         Self::Storm,
         Self::Alone,
-        Self::Malformed,
-        Self::NotCarried,
-        Self::Prohibited,
-        Self::NoFlow,
-        Self::FlowsFull,
-        Self::Outside,
         Self::TooBig,
         Self::QueueFull,
         Self::PortDown,
@@ -126,12 +107,6 @@ impl DropReason {
             Self::Isolated => "isolated",
             Self::Storm => "storm",
             Self::Alone => "alone",
-            Self::Malformed => "malformed",
-            Self::NotCarried => "not-carried",
-            Self::Prohibited => "prohibited",
-            Self::NoFlow => "no-flow",
-            Self::FlowsFull => "flows-full",
-            Self::Outside => "outside",
             Self::TooBig => "too-big",
             Self::QueueFull => "queue-full",
             Self::PortDown => "port-down",
@@ -169,14 +144,6 @@ impl DropReason {
             Self::Isolated => "The network isolates the sender from the destination.",
             Self::Storm => "The port has flooded more than storm control allows.",
             Self::Alone => "The frame is for everyone, and there is nobody else it may go to.",
-            Self::Malformed => "The gateway cannot read the packet.",
-            Self::NotCarried => "The gateway does not carry packets of this kind.",
-            Self::Prohibited => {
-                "The destination is not to be reached from this network through its gateway."
-            }
-            Self::NoFlow => "The segment belongs to no connection that the gateway knows.",
-            Self::FlowsFull => "There are as many flows through the gateway as there may be.",
-            Self::Outside => "The host's network did not take what the gateway passed on.",
             Self::TooBig => "The frame is too big for the port it would leave by.",
             Self::QueueFull => "The queue of the port it would leave by is full.",
             Self::PortDown => "The port it would leave by is down.",
@@ -201,13 +168,7 @@ impl DropReason {
             | Self::SplitHorizon
             | Self::Isolated
             | Self::Storm
-            | Self::Alone
-            | Self::Malformed
-            | Self::NotCarried
-            | Self::Prohibited
-            | Self::NoFlow
-            | Self::FlowsFull
-            | Self::Outside => Stage::Ingress,
+            | Self::Alone => Stage::Ingress,
             Self::TooBig | Self::QueueFull | Self::PortDown | Self::PortGone | Self::Rejected => {
                 Stage::Egress
             }

@@ -22,10 +22,12 @@ pub enum Key {
         /// Its address.
         inside: SocketAddr,
     },
-    /// Questions about names, asked of the gateway from one UDP socket of the guest's.
+    /// A question about a name, asked of the gateway.
     Names {
-        /// Its address.
+        /// The guest's end.
         inside: SocketAddr,
+        /// The identifier that the guest chose.
+        id: u16,
     },
     /// Echo requests with one identifier.
     Echo {
@@ -41,7 +43,9 @@ impl Key {
     #[must_use]
     pub const fn inside(&self) -> IpAddr {
         match self {
-            Self::Tcp { inside, .. } | Self::Udp { inside } | Self::Names { inside } => inside.ip(),
+            Self::Tcp { inside, .. } | Self::Udp { inside } | Self::Names { inside, .. } => {
+                inside.ip()
+            }
             Self::Echo { inside, .. } => *inside,
         }
     }

@@ -20,7 +20,6 @@
 //! - Nothing here waits, reads a clock, or panics at what a guest sends.
 
 pub mod key;
-pub mod neighbour;
 pub mod packet;
 pub mod policy;
 pub mod table;

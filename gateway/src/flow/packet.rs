@@ -11,24 +11,16 @@
 use core::net::{IpAddr, SocketAddr};
 
 use weft_frame::checksum::{self, Sum};
-use weft_frame::packet::{IpVersion, Packet, TCP, UDP};
+use weft_frame::packet::{IpVersion, Packet, UDP};
 use weft_frame::virtio::{self, NEEDS_CSUM, VirtioHeader};
 use weft_frame::{EtherType, MacAddr, header};
 
-/// The protocol number of ICMP.
-pub const ICMP: u8 = 1;
-/// The protocol number of ICMPv6.
-pub const ICMPV6: u8 = 58;
+use crate::station::{ICMP, ICMPV6};
 
 /// Where the IP packet begins in an [`Outlet`](super::Outlet)'s buffer.
 pub const L3: usize = virtio::LEN + header::LEN;
 /// The hop limit of what the gateway itself says.
 pub const HOPS: u8 = 64;
-/// What an ICMP error quotes at most: with its headers it must fit 576 octets (RFC 1812 §4.3.2.3).
-const QUOTE_V4: usize = 548;
-/// The same for IPv6, where it must fit 1 280 octets (RFC 4443 §2.4 c).
-const QUOTE_V6: usize = 1232;
-
 /// Both ends of the link to a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -38,57 +30,6 @@ pub struct Link {
     pub gateway: MacAddr,
     /// The largest IP packet that crosses it.
     pub mtu: u16,
-}
-
-/// Why a guest is told that its packet went nowhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreachable {
-    /// There is no way to that network.
-    Network,
-    /// The host does not answer.
-    Host,
-    /// Nobody listens at that port.
-    Port,
-    /// The protocol is not carried.
-    Protocol,
-    /// The gateway does not let it pass.
-    Prohibited,
-    /// It is larger than the path takes, and must not be cut.
-    TooBig(u16),
-    /// It has been passed on too often.
-    HopsExceeded,
-    /// Some of its fragments never came.
-    ReassemblyTimeout,
-}
-
-impl Unreachable {
-    /// Type, code and the four octets behind the checksum.
-    const fn v4(self) -> (u8, u8, u32) {
-        match self {
-            Self::Network => (3, 0, 0),
-            Self::Host => (3, 1, 0),
-            Self::Protocol => (3, 2, 0),
-            Self::Port => (3, 3, 0),
-            Self::TooBig(mtu) => (3, 4, mtu as u32),
-            Self::Prohibited => (3, 13, 0),
-            Self::HopsExceeded => (11, 0, 0),
-            Self::ReassemblyTimeout => (11, 1, 0),
-        }
-    }
-
-    const fn v6(self) -> (u8, u8, u32) {
-        match self {
-            Self::Network => (1, 0, 0),
-            Self::Prohibited => (1, 1, 0),
-            Self::Host => (1, 3, 0),
-            Self::Port => (1, 4, 0),
-            Self::TooBig(mtu) => (2, 0, mtu as u32),
-            Self::HopsExceeded => (3, 0, 0),
-            Self::ReassemblyTimeout => (3, 1, 0),
-            // "Unrecognized next header", which counts from the start of the quoted packet.
-            Self::Protocol => (4, 1, 6),
-        }
-    }
 }
 
 /// The octets of an IP header without options.
@@ -159,62 +100,6 @@ pub fn finish_icmp(
     Some(end)
 }
 
-/// Writes an ICMP error about the packet at the start of `about`, which the guest sent, as from
-/// `from`; the length of all of it.
-pub fn write_unreachable(
-    buffer: &mut [u8],
-    link: &Link,
-    from: IpAddr,
-    to: IpAddr,
-    why: Unreachable,
-    about: &[u8],
-) -> Option<usize> {
-    let ((kind, code, rest), most) = match to {
-        IpAddr::V4(_) => (why.v4(), QUOTE_V4),
-        IpAddr::V6(_) => (why.v6(), QUOTE_V6),
-    };
-    let quoted = about.get(..about.len().min(most))?;
-    let l4 = message_at(to);
-    put(buffer, l4, [kind, code, 0, 0])?;
-    put(buffer, l4 + 4, rest.to_be_bytes())?;
-    buffer.get_mut(l4 + 8..l4 + 8 + quoted.len())?.copy_from_slice(quoted);
-    finish_icmp(buffer, link, from, to, HOPS, 8 + quoted.len())
-}
-
-/// Writes a TCP reset that answers the segment in `frame`; nothing when that is a reset itself.
-///
-/// RFC 9293 §3.10.7.1.
-pub fn write_reset(buffer: &mut [u8], link: &Link, packet: &Packet, frame: &[u8]) -> Option<usize> {
-    let (from, to) = endpoints(packet, frame)?;
-    let tcp = frame.get(packet.l4..)?.first_chunk::<20>()?;
-    let flags = tcp[13];
-    if flags & RST != 0 {
-        return None;
-    }
-    let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
-    let acknowledged = u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]);
-    let octets = (packet.end - packet.payload) as u32;
-    let length = octets + u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
-    let (sequence, acknowledged, flags) = if flags & ACK != 0 {
-        (acknowledged, 0, RST)
-    } else {
-        (0, sequence.wrapping_add(length), RST | ACK)
-    };
-    // What the guest sent to is what answers.
-    let (from, to) = (to, from);
-    let l4 = message_at(to.ip());
-    put(buffer, l4, from.port().to_be_bytes())?;
-    put(buffer, l4 + 2, to.port().to_be_bytes())?;
-    put(buffer, l4 + 4, sequence.to_be_bytes())?;
-    put(buffer, l4 + 8, acknowledged.to_be_bytes())?;
-    put(buffer, l4 + 12, [5 << 4, flags, 0, 0, 0, 0, 0, 0])?;
-    let sum = pseudo_header(from.ip(), to.ip(), TCP, 20)?;
-    put(buffer, l4 + 16, sum.to_partial().to_be_bytes())?;
-    let end = write_ip(buffer, link, from.ip(), to.ip(), TCP, HOPS, 20)?;
-    write_virtio(buffer, l4, 16, None)?;
-    Some(end)
-}
-
 /// Puts Ethernet and virtio-net headers before the TCP packet of `len` octets that is in place, and
 /// the pseudo-header's sum into it; `segment` is the most payload that one segment may have. The
 /// length of all of it.
@@ -282,8 +167,6 @@ pub fn hops_and_whole(packet: &Packet, frame: &[u8]) -> Option<(u8, bool)> {
     })
 }
 
-/// FIN in a TCP header's flags.
-pub const FIN: u8 = 0x01;
 /// SYN in a TCP header's flags.
 pub const SYN: u8 = 0x02;
 /// RST in a TCP header's flags.

@@ -29,11 +29,11 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{HardwareAddress, IpEndpoint, IpListenEndpoint};
-use weft_frame::packet::{IpVersion, Packet, TCP};
+use weft_frame::packet::{IpVersion, Packet};
 
 use super::Outlet;
 use super::device::{self, Wire};
-use super::packet::{self, Link};
+use super::packet::Link;
 
 /// How long a guest may be silent before it is asked whether it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(600);
@@ -52,9 +52,9 @@ pub struct Stack {
 /// A guest's wish to connect, kept until the outside has decided.
 #[derive(Clone, Debug)]
 pub struct Syn {
-    /// IP and TCP header.
-    packet: Box<[u8]>,
-    l4: usize,
+    /// The frame up to the end of the TCP header.
+    frame: Box<[u8]>,
+    packet: Packet,
     segment: u16,
 }
 
@@ -116,11 +116,12 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) -> Option<Connection> {
-        let tcp = syn.packet.get(syn.l4..)?;
+        let tcp = syn.frame.get(syn.packet.l4..)?;
         let port = u16::from_be_bytes([*tcp.get(2)?, *tcp.get(3)?]);
         let mut connection = Connection::new(room, syn.segment, link);
         connection.socket().listen(port).ok()?;
-        self.input(&mut connection, &syn.packet, link, outlet, now);
+        let packet = syn.frame.get(syn.packet.l3..)?;
+        self.input(&mut connection, packet, link, outlet, now);
         self.output(&mut connection, link, outlet, now, 1);
         Some(connection)
     }
@@ -204,42 +205,26 @@ impl Syn {
         if packet.version == IpVersion::V6 && packet.has_options {
             return None;
         }
-        let mut headers = Vec::from(frame.get(packet.l3..packet.payload)?);
-        let len = headers.len();
+        let mut headers = Vec::from(frame.get(..packet.payload)?);
+        let len = headers.len() - packet.l3;
         // Octets that came along are not acknowledged and come again.
         let (at, length) = match packet.version {
             IpVersion::V4 => (2, len),
             IpVersion::V6 => (4, len - 40),
         };
         let length = u16::try_from(length).ok()?.to_be_bytes();
+        let at = packet.l3 + at;
         headers.get_mut(at..at + 2)?.copy_from_slice(&length);
-        let l4 = packet.l4 - packet.l3;
-        let former = device::set_segment_size(headers.get_mut(l4..)?, ANY_SEGMENT);
+        let former = device::set_segment_size(headers.get_mut(packet.l4..)?, ANY_SEGMENT);
         let segment = former.filter(|size| *size > 0).unwrap_or(DEFAULT_SEGMENT);
-        Some(Self { packet: headers.into(), l4, segment })
+        let packet = Packet { end: packet.payload, ..*packet };
+        Some(Self { frame: headers.into(), packet, segment })
     }
 
-    /// Writes the reset that refuses the connection; its length.
-    pub fn write_reset(&self, buffer: &mut [u8], link: &Link) -> Option<usize> {
-        let is_v4 = self.packet.first()? >> 4 == 4;
-        let end = self.packet.len();
-        let packet = Packet {
-            version: if is_v4 { IpVersion::V4 } else { IpVersion::V6 },
-            protocol: TCP,
-            is_fragment: false,
-            has_options: false,
-            l3: 0,
-            l4: self.l4,
-            payload: end,
-            end,
-        };
-        packet::write_reset(buffer, link, &packet, &self.packet)
-    }
-
-    /// The headers as a packet, to be quoted in an error.
+    /// The frame it came in, up to the end of its headers, and where they are.
     #[must_use]
-    pub fn packet(&self) -> &[u8] {
-        &self.packet
+    pub fn frame(&self) -> (&[u8], &Packet) {
+        (&self.frame, &self.packet)
     }
 }
 

@@ -137,6 +137,16 @@ pub enum Drop {
     RateLimited,
     /// The gateway has no address of that family to answer from.
     NoAddress,
+    /// A protocol that no flow carries.
+    Unsupported,
+    /// The network has no way there that its configuration allows.
+    Prohibited,
+    /// The segment belongs to no connection that the gateway knows.
+    NoFlow,
+    /// The guest has as many flows as it may have, or all guests together do.
+    FlowsFull,
+    /// The host's network did not take it.
+    Outside,
 }
 
 impl Drop {
@@ -173,6 +183,11 @@ impl Drop {
         Self::NoErrorDue,
         Self::RateLimited,
         Self::NoAddress,
+        Self::Unsupported,
+        Self::Prohibited,
+        Self::NoFlow,
+        Self::FlowsFull,
+        Self::Outside,
     ];
 
     /// How many reasons there are: the size of an array of counters.
@@ -219,6 +234,11 @@ impl Drop {
             Self::NoErrorDue => "no-error-due",
             Self::RateLimited => "rate-limited",
             Self::NoAddress => "no-address",
+            Self::Unsupported => "unsupported",
+            Self::Prohibited => "prohibited",
+            Self::NoFlow => "no-flow",
+            Self::FlowsFull => "flows-full",
+            Self::Outside => "outside",
         }
     }
 
@@ -263,6 +283,11 @@ impl Drop {
             Self::NoErrorDue => "The packet is of a kind that is never answered with an error.",
             Self::RateLimited => "The sender has caused more errors than it is told of.",
             Self::NoAddress => "The gateway has no address to answer from.",
+            Self::Unsupported => "The gateway does not carry this protocol to the outside.",
+            Self::Prohibited => "The network has no way there that its configuration allows.",
+            Self::NoFlow => "The segment belongs to no connection that the gateway knows.",
+            Self::FlowsFull => "There are as many flows through the gateway as there may be.",
+            Self::Outside => "The host's network did not take what the gateway passed on.",
         }
     }
 }
@@ -288,7 +313,7 @@ mod tests {
             let sentence = reason.sentence();
             assert!(sentence.ends_with('.') && sentence.matches('.').count() == 1, "{sentence}");
         }
-        assert_eq!(Drop::NoAddress.index() + 1, Drop::COUNT);
+        assert_eq!(Drop::Outside.index() + 1, Drop::COUNT);
     }
 
     #[test]

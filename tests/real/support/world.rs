@@ -45,6 +45,8 @@ pub struct World {
     folder: PathBuf,
     user: Option<User>,
     weft: Arc<Installed>,
+    /// The namespace that stands for the host, and the resolv.conf there.
+    host: RefCell<Option<(String, PathBuf)>>,
     /// Namespaces that were made, to see that they are gone.
     pub(super) namespaces: RefCell<Vec<String>>,
     _tun: OpenTun,
@@ -85,6 +87,7 @@ impl World {
             folder,
             user,
             weft: Installed::get(),
+            host: RefCell::default(),
             namespaces: RefCell::default(),
             _tun: OpenTun::hold(),
             _turn: turn,
@@ -116,9 +119,33 @@ impl World {
         self.user.as_ref().map_or((0, 0), |user| (user.user, user.group))
     }
 
+    /// Takes a namespace for the host: everything that is started from now on runs there, and
+    /// finds `resolv` in `/etc/resolv.conf`.
+    pub fn live_in(&self, namespace: &str, resolv: &str) {
+        let resolv = self.write("resolv.conf", resolv);
+        *self.host.borrow_mut() = Some((namespace.to_owned(), resolv));
+    }
+
     /// A program, as the test's user, in an environment that does not depend on the caller's.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = Command::new(program.as_ref());
+        let host = self.host.borrow();
+        let mut command = match &*host {
+            None => Command::new(program.as_ref()),
+            Some((namespace, resolv)) => {
+                let (user, group) = self.ids();
+                let script = format!(
+                    "mount --bind {} /etc/resolv.conf && exec setpriv --reuid={user} \
+                     --regid={group} --clear-groups \"$@\"",
+                    resolv.display()
+                );
+                let mut command = Command::new("nsenter");
+                command
+                    .arg(format!("--net=/run/netns/{namespace}"))
+                    .args(["unshare", "--mount", "sh", "-c", &script, "sh"])
+                    .arg(program.as_ref());
+                command
+            }
+        };
         command
             .env_clear()
             .env("PATH", PATH)
@@ -129,7 +156,7 @@ impl World {
         if let Ok(level) = std::env::var("WEFT_LOG") {
             command.env("WEFT_LOG", level);
         }
-        if let Some(user) = &self.user {
+        if let Some(user) = self.user.as_ref().filter(|_| host.is_none()) {
             command.uid(user.user).gid(user.group);
         }
         command
