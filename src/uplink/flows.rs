@@ -325,6 +325,12 @@ impl Flows {
 impl Drop for Flows {
     fn drop(&mut self) {
         self.outside.release(self.table.len());
+        let tokens: Vec<Token> = self.table.tokens().collect();
+        for token in tokens {
+            if let Some((_, Flow::Tcp(flow))) = self.table.remove(token) {
+                flow.part(&self.outside.linger);
+            }
+        }
     }
 }
 

@@ -16,6 +16,7 @@
 pub mod echo;
 pub mod flows;
 pub mod guest;
+pub mod linger;
 pub mod names;
 pub mod outside;
 pub mod tcp;

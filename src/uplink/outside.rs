@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::linger::Linger;
+
 /// Flows of all guests together, where the system allows as many descriptors.
 const MOST_FLOWS: usize = 1 << 15;
 /// How many times the free flows one guest may hold.
@@ -27,6 +29,8 @@ pub struct Outside {
     pub seed: u64,
     /// Guests so far, so that each one's sequence numbers are its own.
     guests: AtomicU64,
+    /// Finishes what guests that have gone began.
+    pub linger: Arc<Linger>,
 }
 
 impl Outside {
@@ -38,6 +42,7 @@ impl Outside {
             most: MOST_FLOWS.min(descriptors / 2),
             seed,
             guests: AtomicU64::new(0),
+            linger: Arc::default(),
         };
         outside.look_up_resolvers();
         Arc::new(outside)

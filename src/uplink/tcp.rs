@@ -5,7 +5,10 @@
 //! octets pass both ways as fast as the slower side takes them, each end is passed on as it comes,
 //! and a reset is answered by a reset.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
@@ -16,8 +19,6 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, connect, recv, send,
     shutdown, socket_with,
 };
-use std::net::SocketAddr;
-use std::time::Duration;
 use weft_frame::{MacAddr, Packet};
 use weft_gateway::flow::packet::{ACK, RST, SYN};
 use weft_gateway::flow::tcp::{Connection, Life, Room, Syn};
@@ -28,6 +29,7 @@ use weft_gateway::station::reset;
 
 use super::Turn;
 use super::flows::{Flow, Flows, Incoming, Line, target, why};
+use super::linger::{Linger, Remainder};
 use super::outside::DNS;
 
 /// What a connection may hold each way.
@@ -87,6 +89,28 @@ impl TcpFlow {
 
     fn link(&self, turn: &Turn<'_>) -> Link {
         turn.gateway.link(self.guest)
+    }
+
+    /// Ends the connection because its guest has gone: as the guest did, if it had, and else as if
+    /// it had been broken off.
+    pub(super) fn part(self, linger: &Arc<Linger>) {
+        let Self { socket, phase, .. } = self;
+        let Phase::Open(mut connection) = phase else { return };
+        let mut octets = Vec::new();
+        while connection.waiting() > 0 {
+            let took = connection.take(|waiting| {
+                octets.extend_from_slice(waiting);
+                waiting.len()
+            });
+            if took == 0 {
+                break;
+            }
+        }
+        if connection.is_finished() {
+            linger.take(Remainder { socket, octets });
+        } else {
+            let _ = set_socket_linger(&socket, Some(Duration::ZERO));
+        }
     }
 }
 

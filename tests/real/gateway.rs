@@ -57,15 +57,19 @@ fn a_large_file_comes_whole_both_ways(world: &World) {
     let sum = world.host("sha256sum large").ok();
     let (sum, large) = (&sum[..64], world.path("large"));
     for address in ["192.0.2.2", "[2001:db8::2]"] {
-        let listen = format!("socat -u OPEN:{} TCP6-LISTEN:9000,ipv6only=0", large.display());
+        let listen =
+            format!("socat -u OPEN:{} TCP6-LISTEN:9000,ipv6only=0,reuseaddr", large.display());
         let _server = outside.start(&listen);
         wait_for_listener(&outside, 9000);
         let said = run(world, "blue", &format!("socat -u TCP:{address}:9000 - | sha256sum"));
         assert_eq!(&said.ok()[..64], sum, "from {address}");
 
-        let server = outside.start("sh -c 'socat -u TCP6-LISTEN:9001,ipv6only=0 - | sha256sum'");
+        let server =
+            outside.start("sh -c 'socat -u TCP6-LISTEN:9001,ipv6only=0,reuseaddr - | sha256sum'");
         wait_for_listener(&outside, 9001);
-        run(world, "blue", &format!("socat -u OPEN:{} TCP:{address}:9001", large.display())).ok();
+        // It says that it has no more and waits until it has been read.
+        let send = format!("socat -t 30 - TCP:{address}:9001 < {}", large.display());
+        run(world, "blue", &send).ok();
         assert_eq!(&server.end().ok()[..64], sum, "to {address}");
     }
 }
