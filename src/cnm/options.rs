@@ -401,7 +401,7 @@ mod tests {
         assert_eq!(
             error.help(),
             "did you mean \"isolated\"? The options are isolated, storm-control, mtu, spoof, \
-             fdb-capacity and fdb-age"
+             fdb-capacity, fdb-age and host-access"
         );
     }
 }

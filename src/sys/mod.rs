@@ -6,6 +6,7 @@
 //! | call | in | why it cannot be safe code elsewhere |
 //! | --- | --- | --- |
 //! | `ioctl(TUNSETIFF, …)` | [`tap`] | a structure whose layout only the request number tells |
+//! | `recvmsg(MSG_ERRQUEUE)`, `setsockopt` | [`fault`] | control messages that rustix does not know |
 //! | `clone`, `_exit` | [`process`] | one thread goes on in the child |
 //! | `sched_setscheduler` | [`process`] | a structure that grew over time |
 //! | `pthread_sigmask`, `signalfd` | [`process`] | the mask belongs to the whole thread |
@@ -14,5 +15,6 @@
 //! answer into `io::Result`.
 #![allow(unsafe_code)]
 
+pub mod fault;
 pub mod process;
 pub mod tap;

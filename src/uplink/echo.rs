@@ -5,7 +5,7 @@
 //! request was not let through.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
@@ -23,6 +23,8 @@ use weft_gateway::{Duration, Instant};
 
 use super::Turn;
 use super::flows::{Flow, Flows, Incoming, Line, target, why};
+use super::udp::set_hops;
+use crate::sys::fault::keep_faults;
 
 /// How long a flow stays that nothing passes (RFC 5508 REQ-1).
 const IDLE: Duration = Duration::from_secs(60);
@@ -38,7 +40,8 @@ const ECHO_REPLY_V6: u8 = 129;
 #[derive(Debug)]
 pub(super) struct EchoFlow {
     pub(super) socket: OwnedFd,
-    guest: MacAddr,
+    pub(super) guest: MacAddr,
+    hops: u8,
     heard: Instant,
     sent: u64,
     received: u64,
@@ -85,6 +88,7 @@ impl Flows {
                 return Err(Reason::Prohibited);
             }
         };
+        let (hops, _) = self.hops(incoming, turn)?;
         let key = Key::Echo { inside: source, identifier: u16::from_be_bytes([high, low]) };
         let token = match self.table.find(&key) {
             Some(token) => token,
@@ -100,6 +104,9 @@ impl Flows {
             return Err(Reason::Outside);
         };
         flow.heard = turn.now;
+        if hops != flow.hops && set_hops(&flow.socket, source.is_ipv4(), hops).is_ok() {
+            flow.hops = hops;
+        }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         match sendto(&flow.socket, message, flags, &aim) {
             Ok(sent) => {
@@ -122,7 +129,7 @@ impl Flows {
         guest: MacAddr,
         turn: &Turn<'_>,
     ) -> Result<Token, Reason> {
-        let flow = EchoFlow { socket, guest, heard: turn.now, sent: 0, received: 0 };
+        let flow = EchoFlow { socket, guest, hops: HOPS, heard: turn.now, sent: 0, received: 0 };
         let expires = flow.expires();
         let token = self.add(key, Flow::Echo(flow), EventFlags::IN)?;
         self.table.schedule(token, expires);
@@ -167,5 +174,8 @@ fn echo_socket(inside: IpAddr) -> rustix::io::Result<OwnedFd> {
         IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6),
     };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    socket_with(family, SocketType::DGRAM, flags, Some(protocol))
+    let socket = socket_with(family, SocketType::DGRAM, flags, Some(protocol))?;
+    // Without it the guest does not hear what becomes of its requests, and all else works.
+    let _ = keep_faults(socket.as_fd(), inside.is_ipv4());
+    Ok(socket)
 }

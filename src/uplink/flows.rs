@@ -12,9 +12,9 @@ use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
-use weft_frame::Header;
 use weft_frame::packet::{Packet, TCP, UDP};
 use weft_frame::virtio::Offload;
+use weft_frame::{Header, MacAddr};
 use weft_gateway::flow::packet;
 use weft_gateway::flow::policy::{Destination, loopback_like};
 use weft_gateway::flow::{Key, Link, Stack, Table, Token};
@@ -180,6 +180,22 @@ impl Flows {
         }
     }
 
+    /// How far a packet may travel from here, as this gateway is a hop as well, and whether it must
+    /// not be cut. One that may not travel on ends here.
+    pub(super) fn hops(
+        &mut self,
+        incoming: &Incoming<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(u8, bool), Reason> {
+        let (hops, is_whole) =
+            packet::hops_and_whole(&incoming.packet, incoming.frame).ok_or(Reason::Malformed)?;
+        if hops <= 1 {
+            self.refuse(incoming, Error::TimeExceeded, turn);
+            return Err(Reason::HopLimit);
+        }
+        Ok((hops - 1, is_whole))
+    }
+
     /// Tells the guest that its packet went nowhere, unless it is told too much already.
     pub(super) fn refuse(&mut self, incoming: &Incoming<'_>, why: Error, turn: &mut Turn<'_>) {
         self.tell(incoming.frame, &incoming.packet, why, turn);
@@ -238,9 +254,13 @@ impl Flows {
         match self.table.get_mut(token) {
             None => {}
             Some((_, Flow::Tcp(_))) => self.tcp_event(token, flags, turn),
-            Some((_, Flow::Udp(_))) => self.udp_event(token, turn),
             Some((_, Flow::Names(_))) => self.names_event(token, turn),
-            Some((_, Flow::Echo(_))) => self.echo_event(token, turn),
+            Some((_, Flow::Udp(_) | Flow::Echo(_))) => {
+                if flags.contains(EventFlags::ERR) {
+                    self.tell_faults(token, turn);
+                }
+                self.go_on(token, turn);
+            }
         }
     }
 
@@ -335,12 +355,24 @@ impl Drop for Flows {
 }
 
 impl Flow {
-    fn socket(&self) -> &OwnedFd {
+    pub(super) fn socket(&self) -> &OwnedFd {
         match self {
             Self::Tcp(flow) => &flow.socket,
             Self::Udp(flow) => &flow.socket,
             Self::Names(flow) => &flow.socket,
             Self::Echo(flow) => &flow.socket,
+        }
+    }
+}
+
+impl Flow {
+    /// The guest's station address.
+    pub(super) fn guest(&self) -> MacAddr {
+        match self {
+            Self::Tcp(flow) => flow.guest,
+            Self::Udp(flow) => flow.guest,
+            Self::Names(flow) => flow.back.station,
+            Self::Echo(flow) => flow.guest,
         }
     }
 }

@@ -12,8 +12,10 @@
 //! | [`udp`] | datagrams, each socket of the guest's on one of ours |
 //! | [`names`] | questions about names, asked of the host's resolvers |
 //! | [`echo`] | echo requests |
+//! | [`faults`] | what the network says about datagrams and echo requests |
 
 pub mod echo;
+pub mod faults;
 pub mod flows;
 pub mod guest;
 pub mod linger;

@@ -28,7 +28,7 @@ const MAX_ANSWER: usize = 4096;
 #[derive(Debug)]
 pub(super) struct NamesFlow {
     pub(super) socket: OwnedFd,
-    back: Return,
+    pub(super) back: Return,
     pending: Pending,
     resolver: SocketAddr,
     asked: Instant,

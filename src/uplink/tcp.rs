@@ -43,7 +43,7 @@ const FRAMES: usize = 64;
 #[derive(Debug)]
 pub(super) struct TcpFlow {
     pub(super) socket: OwnedFd,
-    guest: MacAddr,
+    pub(super) guest: MacAddr,
     phase: Phase,
     /// Whether the socket may have octets for us.
     readable: bool,

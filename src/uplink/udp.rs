@@ -5,7 +5,7 @@
 //! sockets never share one.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
@@ -14,6 +14,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, sendto, socket_with,
 };
 use weft_frame::MacAddr;
+use weft_frame::packet::IpVersion;
 use weft_frame::segment::Segments;
 use weft_frame::virtio::Offload;
 use weft_gateway::flow::packet::{self, HOPS};
@@ -24,6 +25,7 @@ use weft_gateway::{Duration, Instant};
 
 use super::Turn;
 use super::flows::{Flow, Flows, Incoming, Line, target, why};
+use crate::sys::fault::{Oversize, keep_faults, set_oversize};
 
 /// How long a flow stays that nothing passes (RFC 4787 REQ-5).
 const IDLE: Duration = Duration::from_secs(300);
@@ -36,8 +38,10 @@ const BUDGET: usize = 64;
 #[derive(Debug)]
 pub(super) struct UdpFlow {
     pub(super) socket: OwnedFd,
-    guest: MacAddr,
+    pub(super) guest: MacAddr,
     hops: u8,
+    /// What becomes of datagrams that are too long.
+    oversize: Option<Oversize>,
     /// The gateway's address that the guest uses for the host.
     host: Option<IpAddr>,
     heard: Instant,
@@ -75,6 +79,7 @@ impl Flows {
                 return Err(Reason::Prohibited);
             }
         };
+        let (hops, is_whole) = self.hops(incoming, turn)?;
         let token = match self.table.find(&Key::Udp { inside }) {
             Some(token) => token,
             None => self.new_udp(inside, incoming, turn)?,
@@ -87,11 +92,14 @@ impl Flows {
         if aim.ip() != outside.ip() {
             flow.host = Some(outside.ip());
         }
-        flow.set_hops(incoming);
+        flow.resemble(incoming, hops, is_whole);
         let sent = flow.send(incoming, aim);
         sent.map_err(|errno| {
-            if let Some(why) = why(errno) {
-                self.refuse(incoming, why, turn);
+            match why(errno) {
+                // The socket knows how long it may be.
+                _ if errno == Errno::MSGSIZE => self.tell_faults(token, turn),
+                Some(why) => self.refuse(incoming, why, turn),
+                None => {}
             }
             Reason::Outside
         })
@@ -105,10 +113,13 @@ impl Flows {
     ) -> Result<Token, Reason> {
         let family = if inside.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let socket = datagram_socket(family).map_err(|_| Reason::Outside)?;
+        // Without it the guest does not hear what becomes of its datagrams, and all else works.
+        let _ = keep_faults(socket.as_fd(), inside.is_ipv4());
         let flow = UdpFlow {
             socket,
             guest: incoming.link.guest,
             hops: HOPS,
+            oversize: None,
             host: None,
             heard: turn.now,
             sent: 0,
@@ -154,7 +165,7 @@ impl Flows {
 
 impl UdpFlow {
     /// Where a datagram from `from` comes from as the guest sees it; nothing when it may not come.
-    fn seen_inside(&self, from: SocketAddr, turn: &Turn<'_>) -> Option<SocketAddr> {
+    pub(super) fn seen_inside(&self, from: SocketAddr, turn: &Turn<'_>) -> Option<SocketAddr> {
         match self.host {
             Some(host) if from.ip() == loopback_like(host) => {
                 Some(SocketAddr::new(host, from.port()))
@@ -163,21 +174,16 @@ impl UdpFlow {
         }
     }
 
-    /// Lets what follows travel as far as the guest's own packet would.
-    fn set_hops(&mut self, incoming: &Incoming<'_>) {
-        let Some((hops, _)) = packet::hops_and_whole(&incoming.packet, incoming.frame) else {
-            return;
-        };
-        // This gateway is a hop as well, but what has come this far is not turned away here.
-        let hops = hops.saturating_sub(1).max(1);
-        if hops == self.hops {
-            return;
+    /// Lets what follows be treated on its way as the guest's own packet would be.
+    fn resemble(&mut self, incoming: &Incoming<'_>, hops: u8, is_whole: bool) {
+        let is_ipv4 = incoming.packet.version == IpVersion::V4;
+        let oversize = if is_whole { Oversize::Refuse } else { Oversize::Cut };
+        if self.oversize != Some(oversize)
+            && set_oversize(self.socket.as_fd(), is_ipv4, oversize).is_ok()
+        {
+            self.oversize = Some(oversize);
         }
-        let set = match incoming.packet.version {
-            weft_frame::packet::IpVersion::V4 => set_ip_ttl(&self.socket, u32::from(hops)),
-            weft_frame::packet::IpVersion::V6 => set_ipv6_unicast_hops(&self.socket, Some(hops)),
-        };
-        if set.is_ok() {
+        if hops != self.hops && set_hops(&self.socket, is_ipv4, hops).is_ok() {
             self.hops = hops;
         }
     }
@@ -202,14 +208,21 @@ impl UdpFlow {
     fn send_one(&mut self, payload: &[u8], aim: SocketAddr) -> rustix::io::Result<()> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let sent = match sendto(&self.socket, payload, flags, &aim) {
-            // The first one heard of an earlier datagram's fate.
-            Err(Errno::CONNREFUSED | Errno::HOSTUNREACH) => {
-                sendto(&self.socket, payload, flags, &aim)
-            }
-            other => other,
+            other @ (Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS | Errno::MSGSIZE)) => other,
+            // It may have been the fate of an earlier datagram.
+            Err(_) => sendto(&self.socket, payload, flags, &aim),
         }?;
         self.sent += sent as u64;
         Ok(())
+    }
+}
+
+/// Lets packets of a socket travel so far.
+pub(super) fn set_hops(socket: &OwnedFd, is_ipv4: bool, hops: u8) -> rustix::io::Result<()> {
+    if is_ipv4 {
+        set_ip_ttl(socket, u32::from(hops))
+    } else {
+        set_ipv6_unicast_hops(socket, Some(hops))
     }
 }
 

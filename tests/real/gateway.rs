@@ -1,5 +1,7 @@
 //! The way out: guests of a host in a namespace, and an outside in another.
 
+use crate::support::namespace::Namespace;
+use crate::support::outside::{ECHO, Outside};
 use crate::support::{Program, World, eventually};
 
 /// Networks with a way out, one with none, and one from which the host can be reached.
@@ -22,6 +24,8 @@ as_both!(
     datagrams_come_back_to_whom_they_are_for,
     an_outside_host_answers_pings,
     what_the_outside_refuses_is_refused_inside,
+    a_route_can_be_traced,
+    a_narrow_path_is_found,
     an_internal_network_has_no_way_out,
     the_host_itself_is_reached_only_where_that_is_allowed,
     other_networks_are_not_reached_through_the_gateway,
@@ -74,7 +78,7 @@ fn a_large_file_comes_whole_both_ways(world: &World) {
     }
 }
 
-fn wait_for_listener(outside: &crate::support::outside::Outside, port: u16) {
+fn wait_for_listener(outside: &Outside, port: u16) {
     eventually("the server listens", || {
         let line = format!("ss -Hltn 'sport = :{port}'");
         (!outside.run(&line).ok().is_empty()).then_some(())
@@ -145,6 +149,80 @@ print(fate(v4, tcp, '192.0.2.2', 81), fate(v6, tcp, '2001:db8::2', 81),
     world.write("fate.py", script);
     let said = run(world, "blue", "python3 fate.py");
     assert_eq!(said.ok(), "ECONNREFUSED ECONNREFUSED EHOSTUNREACH EHOSTUNREACH\n");
+}
+
+/// Puts another network behind the outside, over a link of this MTU.
+fn far_away(world: &World, outside: &Outside, mtu: u16) -> Namespace {
+    let far = world.namespace("far");
+    outside.run(&format!("ip link add u1 type veth peer name u0 netns {}", far.name)).ok();
+    for line in ["ip addr add 198.51.100.1/24 dev u1", "ip link set u1 up"] {
+        outside.run(line).ok();
+    }
+    outside.run(&format!("ip link set u1 mtu {mtu}")).ok();
+    outside.run("sysctl -qw net.ipv4.ip_forward=1").ok();
+    for line in ["ip addr add 198.51.100.2/24 dev u0", "ip link set u0 up"] {
+        far.run(line).ok();
+    }
+    far.run(&format!("ip link set u0 mtu {mtu}")).ok();
+    far.run("ip route add default via 198.51.100.1").ok();
+    far
+}
+
+fn a_route_can_be_traced(world: &World) {
+    let outside = world.outside();
+    let _far = far_away(world, &outside, 1500);
+    let _up = world.up_with(NETWORKS);
+    let ping = |hops: u8| run(world, "blue", &format!("ping -c 1 -W 5 -t {hops} 198.51.100.2")).out;
+    assert!(ping(1).contains("From 10.201.0.1 icmp_seq=1 Time to live exceeded"), "{}", ping(1));
+    assert!(ping(2).contains("From 192.0.2.2 icmp_seq=1 Time to live exceeded"), "{}", ping(2));
+    assert!(ping(3).contains("bytes from 198.51.100.2"), "{}", ping(3));
+    let script = "
+import errno, socket, struct
+def ask(hops):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(10)
+    s.setsockopt(socket.IPPROTO_IP, 11, 1); s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+    s.connect(('198.51.100.2', 33434)); s.send(b'x')
+    try:
+        s.recv(1)
+    except OSError as e:
+        error = errno.errorcode[e.errno]
+    _, control, _, _ = s.recvmsg(100, 512, socket.MSG_ERRQUEUE)
+    return error, socket.inet_ntoa(control[0][2][20:24])
+print(ask(1), ask(2), ask(3))
+";
+    world.write("trace.py", script);
+    let said = run(world, "blue", "python3 trace.py").ok();
+    let expected = "('EHOSTUNREACH', '10.201.0.1') ('EHOSTUNREACH', '192.0.2.2') \
+                    ('ECONNREFUSED', '198.51.100.2')\n";
+    assert_eq!(said, expected);
+}
+
+fn a_narrow_path_is_found(world: &World) {
+    let outside = world.outside();
+    let far = far_away(world, &outside, 1300);
+    let path = world.write("echo.py", ECHO);
+    let mut server = far.start(&format!("python3 {} 198.51.100.2 7000", path.display()));
+    server.wait_for("up");
+    let _up = world.up_with(NETWORKS);
+    let script = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(10)
+s.connect(('198.51.100.2', 7000))
+s.setsockopt(socket.IPPROTO_IP, 10, 2) # IP_MTU_DISCOVER, always
+refused = 0
+for _ in range(20):
+    try:
+        s.send(b'x' * 1400); s.recv(2000)
+    except OSError as e:
+        refused += 1
+    if s.getsockopt(socket.IPPROTO_IP, 14) == 1300:
+        break
+print(refused > 0, s.getsockopt(socket.IPPROTO_IP, 14)) # IP_MTU
+s.send(b'x' * 1272); print(len(s.recv(2000)) > 1200)
+";
+    world.write("narrow.py", script);
+    let said = run(world, "blue", "timeout 30 python3 narrow.py").ok();
+    assert_eq!(said, "True 1300\nTrue\n");
 }
 
 fn an_internal_network_has_no_way_out(world: &World) {

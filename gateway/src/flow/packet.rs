@@ -8,6 +8,7 @@
 //! # Sources
 //! RFC 791, RFC 8200, RFC 768, RFC 9293, RFC 792, RFC 4443.
 
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use weft_frame::checksum::{self, Sum};
@@ -116,6 +117,46 @@ pub fn finish_tcp(buffer: &mut [u8], link: &Link, len: usize, segment: usize) ->
     let gso = u16::try_from(segment).ok().filter(|_| is_super).map(|size| (kind, size));
     write_virtio(buffer, l4, 16, gso)?;
     Some(L3 + len)
+}
+
+/// Writes the beginning of a UDP datagram that was sent, to be quoted in an error about it: its
+/// headers, and what is left of its payload.
+pub fn quote_udp(from: SocketAddr, to: SocketAddr, payload: &[u8], out: &mut Vec<u8>) {
+    let length = u16::try_from(payload.len() + 8).unwrap_or(u16::MAX);
+    quote_ip(from.ip(), to.ip(), UDP, length, out);
+    out.extend_from_slice(&from.port().to_be_bytes());
+    out.extend_from_slice(&to.port().to_be_bytes());
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(payload);
+}
+
+/// The same for an ICMP message that was sent.
+pub fn quote_icmp(from: IpAddr, to: IpAddr, message: &[u8], out: &mut Vec<u8>) {
+    let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
+    quote_ip(from, to, if to.is_ipv4() { ICMP } else { ICMPV6 }, length, out);
+    out.extend_from_slice(message);
+}
+
+fn quote_ip(from: IpAddr, to: IpAddr, protocol: u8, length: u16, out: &mut Vec<u8>) {
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let [high, low] = length.saturating_add(20).to_be_bytes();
+            let mut header = [0x45, 0, high, low, 0, 0, 0, 0, 1, protocol, 0, 0];
+            let sum = Sum::of(&header) + Sum::of(&from.octets()) + Sum::of(&to.octets());
+            header[10..].copy_from_slice(&sum.checksum().to_be_bytes());
+            out.extend_from_slice(&header);
+            out.extend_from_slice(&from.octets());
+            out.extend_from_slice(&to.octets());
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let [high, low] = length.to_be_bytes();
+            out.extend_from_slice(&[0x60, 0, 0, 0, high, low, protocol, 1]);
+            out.extend_from_slice(&from.octets());
+            out.extend_from_slice(&to.octets());
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
+    }
 }
 
 /// Whether the checksum of a whole TCP segment or UDP datagram is right.

@@ -109,7 +109,8 @@ pub enum Drop {
     Unsolicited,
     /// Another station offers itself as a router, or redirects.
     RogueRouter,
-    /// Neighbour discovery that came through a router: its hop limit is not 255.
+    /// Neighbour discovery that came through a router (its hop limit is not 255), or a packet that
+    /// may not pass another one.
     HopLimit,
     /// An ICMP message that a gateway does not answer.
     IcmpType,
@@ -267,7 +268,9 @@ impl Drop {
             Self::Claim => "Another station claims an address of the gateway.",
             Self::Unsolicited => "The packet answers a question that the gateway did not ask.",
             Self::RogueRouter => "Another station offers itself as a router.",
-            Self::HopLimit => "A neighbour's message has passed a router, which is never honest.",
+            Self::HopLimit => {
+                "The packet may not travel on, or came from farther than a neighbour's may."
+            }
             Self::IcmpType => "The gateway does not answer this kind of ICMP message.",
             Self::Off => "The service that the packet is for is off on this network.",
             Self::DhcpMalformed => "The DHCP message breaks the protocol.",

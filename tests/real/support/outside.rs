@@ -36,7 +36,7 @@ while True:
 "#;
 
 /// Answers each datagram with who sent it, a blank, and what it was.
-const ECHO: &str = r#"
+pub const ECHO: &str = r#"
 import socket, sys
 family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET
 s = socket.socket(family, socket.SOCK_DGRAM); s.bind((sys.argv[1], int(sys.argv[2])))
