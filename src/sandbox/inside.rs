@@ -23,7 +23,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, wait};
 
 use super::fdpass;
 use super::identity::{self, Caller};
@@ -382,7 +382,7 @@ fn attend(program: Pid, signals: &OwnedFd, control: BorrowedFd<'_>) -> i32 {
                 let _ = sys::process::send_signal(program, signal.number);
             }
         }
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if pid == program {
                 let signal = status.terminating_signal().map(|signal| 128 + signal);
                 return status.exit_status().or(signal).unwrap_or(1);

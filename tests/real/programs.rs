@@ -76,6 +76,8 @@ fn a_program_s_end_becomes_the_exit_code(world: &World) {
         ("-- true".to_owned(), 0, ""),
         ("-- sh -c 'exit 7'".to_owned(), 7, ""),
         ("-- sh -c 'exit 255'".to_owned(), 255, ""),
+        // A program that leads a process group of its own.
+        ("-- timeout 20 sh -c 'exit 3'".to_owned(), 3, ""),
         ("-- sh -c 'kill -TERM $$'".to_owned(), 143, ""),
         ("-- sh -c 'kill -KILL $$'".to_owned(), 137, ""),
         ("-- no-such-program".to_owned(), 127, "weft: cannot run no-such-program: no such program"),
