@@ -11,6 +11,7 @@ use ipnetwork::IpNetwork;
 use weft_frame::MacAddr;
 
 use super::driver::Driver;
+use super::endpoint::Endpoint;
 use super::id::Id;
 use super::ipam::Ipam;
 use super::options::{LiveOptions, NetworkOptions};
@@ -140,6 +141,16 @@ impl Network {
     /// The gateway's addresses, in the order of the subnets.
     pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
         self.subnets.iter().filter_map(|subnet| subnet.gateway)
+    }
+
+    /// The routers by which an endpoint reaches the outside, one for each family: those of the
+    /// larger network that this one is a part of. None where there is no way out, or one of ours.
+    pub fn routers(&self, endpoint: &Endpoint) -> Vec<IpAddr> {
+        if self.internal || self.options.uplink.parent.is_none() {
+            return Vec::new();
+        }
+        let gateway_of = |address: &IpNetwork| self.subnet_of(address.ip())?.gateway;
+        endpoint.addresses.iter().filter_map(gateway_of).collect()
     }
 
     /// The subnet that `address` belongs to.

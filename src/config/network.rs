@@ -27,11 +27,10 @@ pub(super) const KEYS: [&str; 9] = [
     "labels",
 ];
 
-const LATER: [(&str, &str); 5] = [
+const LATER: [(&str, &str); 4] = [
     ("vni", "this version has no tunnels"),
     ("peers", "this version has no tunnels"),
     ("learn-peers", "this version has no tunnels"),
-    ("parent", "this version has no macvlan"),
     ("ipam-driver", "this version asks no other IPAM drivers"),
 ];
 

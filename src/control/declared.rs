@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use super::failure::Rejected;
 use super::managed::Managed;
+use super::uplinks::open_parent;
 use super::{Control, State, new_id, unix_millis};
-use crate::cnm::options::{LiveOptions, NetworkOptions};
 use crate::cnm::plan::{Change, plan};
 use crate::cnm::{Declared, DeclaredEndpoint, Edit, Id, Model};
 use crate::config::Config;
+use crate::port::packet::Packet;
 
 impl Control {
     /// Reads the file again and applies what is different. A file with an error changes nothing.
@@ -59,11 +60,10 @@ impl Control {
 
 /// What follows from a change outside the model.
 enum Effect {
-    Nothing,
     Retract(String),
     RemoveSwitch(Id),
-    UpdateSwitch(Id, LiveOptions),
-    AddSwitch(Id, Box<NetworkOptions>),
+    UpdateSwitch(Id),
+    AddSwitch(Id, Option<Packet>),
     Serve(String, Box<DeclaredEndpoint>),
 }
 
@@ -86,16 +86,14 @@ fn edit(model: &mut Model, change: &Change) -> Result<Effect, Rejected> {
             let id = model.resolve(name)?.id;
             let update = to.clone();
             model.apply(Edit::UpdateNetwork { network: name.clone(), update })?;
-            Effect::UpdateSwitch(id, to.options)
+            Effect::UpdateSwitch(id)
         }
         Change::AddNetwork { name, network } => {
             let id = fresh_id()?;
-            model.apply(Edit::AddNetwork(network.spec(name, id, unix_millis())))?;
-            if network.driver.is_switched() {
-                Effect::AddSwitch(id, Box::new(network.options))
-            } else {
-                Effect::Nothing
-            }
+            let mut spec = network.spec(name, id, unix_millis());
+            let packet = open_parent(&mut spec.options)?;
+            model.apply(Edit::AddNetwork(spec))?;
+            Effect::AddSwitch(id, packet)
         }
         Change::AddEndpoint { name, endpoint } => {
             model.apply(Edit::AddEndpoint(endpoint.spec(name, fresh_id()?)))?;
@@ -129,11 +127,14 @@ impl State {
 
     fn bring_about(&mut self, control: &Control, effect: Effect) {
         match effect {
-            Effect::Nothing => {}
             Effect::Retract(name) => self.retract(&name),
             Effect::RemoveSwitch(id) => self.runtime.remove_switch(id),
-            Effect::UpdateSwitch(id, options) => self.runtime.update_switch(id, options),
-            Effect::AddSwitch(id, options) => self.runtime.add_switch(id, &options),
+            Effect::UpdateSwitch(id) => {
+                if let Some(network) = self.model.network(id) {
+                    self.runtime.update_switch(id, network.options.live);
+                }
+            }
+            Effect::AddSwitch(id, packet) => self.add_switch(id, packet),
             Effect::Serve(name, endpoint) => {
                 let managed = Managed::start(control, &name, &endpoint);
                 self.managed.insert(name, managed);

@@ -14,6 +14,7 @@ mod names;
 pub mod networks;
 pub mod sandboxes;
 pub mod tables;
+mod uplinks;
 mod winding_down;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use super::failure::Rejected;
+use super::uplinks::open_parent;
 use super::{Control, State};
 use crate::cnm::{Edit, Id, Network, NetworkSpec, Origin};
 use crate::sandbox::link::host_subnets;
@@ -14,8 +15,8 @@ impl Control {
     /// Makes a network and its switch.
     ///
     /// # Errors
-    /// The rule that the network would break.
-    pub(crate) fn create_network(&self, spec: NetworkSpec) -> Result<Id, Rejected> {
+    /// The rule that the network would break, or what is wrong with its parent.
+    pub(crate) fn create_network(&self, mut spec: NetworkSpec) -> Result<Id, Rejected> {
         // Interfaces of the host come and go; subnets from the default pools keep clear of those
         // that are there now.
         let taken = host_subnets();
@@ -25,12 +26,10 @@ impl Control {
             Err(error) => tracing::warn!(%error, "the host's subnets cannot be told"),
         }
         state.refuse_when_ending()?;
-        let (id, name, options) = (spec.id, spec.name.clone(), spec.options);
-        let driver = spec.driver;
+        let (id, name, driver) = (spec.id, spec.name.clone(), spec.driver);
+        let packet = open_parent(&mut spec.options)?;
         state.model.apply(Edit::AddNetwork(spec))?;
-        if driver.is_switched() {
-            state.runtime.add_switch(id, &options);
-        }
+        state.add_switch(id, packet);
         tracing::info!(network = name, %driver, "network made");
         Ok(id)
     }

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod closer;
 pub mod decide;
 pub mod picture;
+pub mod uplink;
 pub mod worker;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,7 +22,7 @@ use arc_swap::ArcSwap;
 use weft_frame::MacAddr;
 use weft_switch::{
     Binding, DropReason, Entry, Fdb, Group, Guard, NetworkId, PortConfig, PortId, StormControl,
-    Topology,
+    Topology, UplinkMode,
 };
 
 use crate::cnm::Id;
@@ -32,6 +33,7 @@ use balance::{Burden, Watch};
 use clock::Clock;
 use closer::{Closer, Past};
 use picture::{Picture, Published};
+use uplink::UplinkState;
 use worker::Handle;
 
 /// The split-horizon group of endpoints that may not reach each other.
@@ -48,6 +50,8 @@ pub enum Medium {
     Tap,
     /// A stream socket with QEMU's framing.
     Stream,
+    /// An interface of the host's: the network's way out.
+    Uplink(UplinkMode),
 }
 
 /// The station behind a port.
@@ -68,6 +72,9 @@ pub enum AddPortError {
     /// The descriptor is no port.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// An uplink is no endpoint's port.
+    #[error("an uplink is no port of an endpoint")]
+    NotEndpoint,
     /// The network has no switch.
     #[error("the network has no switch")]
     NoSwitch,
@@ -84,6 +91,7 @@ pub struct Runtime {
     clock: Clock,
     switches: BTreeMap<Id, SwitchState>,
     ports: BTreeMap<PortId, PortState>,
+    uplinks: BTreeMap<Id, UplinkState>,
     /// Numbers of ports that a worker may still hold.
     retired: HashMap<PortId, (Weak<Port>, Arc<Fdb>)>,
     last_number: u16,
@@ -132,6 +140,7 @@ impl Runtime {
             clock,
             switches: BTreeMap::new(),
             ports: BTreeMap::new(),
+            uplinks: BTreeMap::new(),
             retired: HashMap::new(),
             last_number: 0,
             watch: Watch::default(),
@@ -180,8 +189,9 @@ impl Runtime {
         self.publish();
     }
 
-    /// Removes a network's switch. Its ports must have gone before.
+    /// Removes a network's switch and its uplink. Its other ports must have gone before.
     pub fn remove_switch(&mut self, network: Id) {
+        self.remove_uplink(network);
         self.switches.remove(&network);
         self.publish();
     }
@@ -202,6 +212,7 @@ impl Runtime {
         let port = match station.medium {
             Medium::Tap => Port::tap(id, switch.mtu, count, descriptor)?,
             Medium::Stream => Port::stream(id, switch.mtu, count, descriptor)?,
+            Medium::Uplink(_) => return Err(AddPortError::NotEndpoint),
         };
         self.last_number = id.get();
         pin_station(&switch.fdb, &station, id, switch.options.spoof);
@@ -223,8 +234,9 @@ impl Runtime {
     }
 
     /// Does what has to be done from time to time: ages the FDBs, frees the numbers of ports that
-    /// nobody holds any more. To be called about once a second.
+    /// nobody holds any more, sees to the parents. To be called about once a second.
     pub fn tick(&mut self) {
+        self.tend_uplinks();
         self.balance();
         let now = self.clock.now();
         for switch in self.switches.values_mut() {
@@ -270,9 +282,14 @@ impl Runtime {
         self.publish();
     }
 
-    /// The ports whose other side has gone.
+    /// The ports of endpoints whose other side has gone.
     pub fn gone_ports(&self) -> Vec<PortId> {
-        self.ports.values().filter(|s| s.port.is_gone()).map(|s| s.port.id).collect()
+        let is_endpoint = |state: &&PortState| match state.station.medium {
+            Medium::Tap | Medium::Stream => true,
+            Medium::Uplink(_) => false,
+        };
+        let endpoints = self.ports.values().filter(is_endpoint);
+        endpoints.filter(|s| s.port.is_gone()).map(|s| s.port.id).collect()
     }
 
     /// What a port has counted, and the worker that reads it.
@@ -340,6 +357,14 @@ impl Drop for Runtime {
 
 /// What the switch has to know of a port.
 fn config(switch: &SwitchState, state: &PortState) -> PortConfig {
+    let open = PortConfig {
+        storm: state.storm.clone(),
+        mtu: switch.mtu,
+        ..PortConfig::open(switch.number)
+    };
+    if let Medium::Uplink(mode) = state.station.medium {
+        return PortConfig { uplink: Some(mode), ..open };
+    }
     let guard = match switch.options.spoof {
         Spoof::Allow => Guard::Off,
         Spoof::Deny => {
@@ -352,14 +377,15 @@ fn config(switch: &SwitchState, state: &PortState) -> PortConfig {
         group: switch.options.isolated.then_some(ISOLATED),
         isolated: switch.options.isolated,
         guard,
-        storm: state.storm.clone(),
-        mtu: switch.mtu,
-        ..PortConfig::open(switch.number)
+        ..open
     }
 }
 
 /// With the guard on, the place of a station is known and need not be learned.
 fn pin_station(fdb: &Fdb, station: &Station, port: PortId, spoof: Spoof) {
+    if let Medium::Uplink(_) = station.medium {
+        return;
+    }
     match spoof {
         Spoof::Allow => {
             fdb.remove_static(station.mac);

@@ -181,7 +181,12 @@ pub fn configure(links: &mut Links, name: &str, interface: &Assigned) -> Result<
     for address in &interface.addresses {
         step(&format!("adding the address {address}"), links.add_address(index, *address))?;
     }
-    step("bringing up", links.up(index))
+    step("bringing up", links.up(index))?;
+    for router in &interface.routers {
+        // Another network's may be there already, and stays.
+        step(&format!("adding the route to {router}"), links.add_default_route(index, *router))?;
+    }
+    Ok(())
 }
 
 /// Removes the interface `name` of this thread's namespace; one that is not there is removed.

@@ -78,8 +78,13 @@ fn said(refusal: &Refusal, own: &str) -> (u16, String) {
         }
         Refusal::NoFamily { .. } => (400, format!("IPv4 or IPv6 must be enabled: {own}")),
         Refusal::UnknownEndpoint { .. } => (404, own.to_owned()),
-        Refusal::IdTaken { .. } => (409, own.to_owned()),
+        Refusal::IdTaken { .. } | Refusal::ParentInUse { .. } | Refusal::PassthruTaken { .. } => {
+            (409, own.to_owned())
+        }
         Refusal::NotSwitched { .. }
+        | Refusal::NotTaken { .. }
+        | Refusal::LoopbackParent
+        | Refusal::ByDriver { .. }
         | Refusal::BadMac { .. }
         | Refusal::BadDeviceName { .. }
         | Refusal::SmallMtu { .. }
