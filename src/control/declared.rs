@@ -91,7 +91,7 @@ fn edit(model: &mut Model, change: &Change) -> Result<Effect, Rejected> {
         Change::AddNetwork { name, network } => {
             let id = fresh_id()?;
             let mut spec = network.spec(name, id, unix_millis());
-            let packet = open_parent(&mut spec.options)?;
+            let packet = open_parent(&mut spec)?;
             model.apply(Edit::AddNetwork(spec))?;
             Effect::AddSwitch(id, packet)
         }

@@ -27,7 +27,7 @@ impl Control {
         }
         state.refuse_when_ending()?;
         let (id, name, driver) = (spec.id, spec.name.clone(), spec.driver);
-        let packet = open_parent(&mut spec.options)?;
+        let packet = open_parent(&mut spec)?;
         state.model.apply(Edit::AddNetwork(spec))?;
         state.add_switch(id, packet);
         tracing::info!(network = name, %driver, "network made");

@@ -7,16 +7,19 @@
 use super::State;
 use super::failure::Rejected;
 use crate::api::shapes::{PortLine, UplinkStatus};
-use crate::cnm::options::{MAX_MTU, NetworkOptions};
-use crate::cnm::{Id, parent};
+use crate::cnm::options::MAX_MTU;
+use crate::cnm::{Id, NetworkSpec, parent};
 use crate::port::packet::Packet;
 use crate::runtime::uplink::{UplinkError, UplinkLine, open};
 
-/// Opens the parent that a network's options ask for, if they do, and takes over what it gives.
+/// Opens the parent that a network is to have, if it is, and takes over what that gives.
 ///
 /// # Errors
-/// When it cannot be opened, or takes no packets as large as the network is to have.
-pub(super) fn open_parent(options: &mut NetworkOptions) -> Result<Option<Packet>, Rejected> {
+/// When the driver has none such, or it cannot be opened, or it takes no packets as large as the
+/// network is to have.
+pub(super) fn open_parent(wish: &mut NetworkSpec) -> Result<Option<Packet>, Rejected> {
+    wish.driver.behaviour().check(wish)?;
+    let options = &mut wish.options;
     let Some(parent) = options.uplink.parent else { return Ok(None) };
     let packet = open(parent)?;
     let Some(facts) = packet.facts() else { return Ok(None) };

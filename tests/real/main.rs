@@ -18,6 +18,7 @@ mod docker;
 mod guest;
 mod hostile;
 mod machines;
+mod macvlan;
 mod networks;
 mod programs;
 mod refusals;

@@ -3,6 +3,7 @@
 pub mod appliance;
 pub mod gate;
 pub mod namespace;
+pub mod physical;
 pub mod program;
 pub mod pty;
 pub mod wait;
