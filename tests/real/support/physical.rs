@@ -32,7 +32,8 @@ impl Physical {
     pub fn build(world: &World) -> Self {
         let own = ["out", "near", "beside"].map(|name| world.namespace(name));
         let [out, near, beside] = own;
-        out.run("ip link add br0 type bridge").ok();
+        // An address of its own, or it would change with what is plugged in.
+        out.run("ip link add br0 address 02:00:00:fa:00:01 type bridge").ok();
         out.run("ip address add 10.250.0.1/24 dev br0").ok();
         out.run("ip address add fd00:250::1/64 dev br0 nodad").ok();
         out.run("ip link set br0 up").ok();
