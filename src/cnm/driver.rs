@@ -46,11 +46,11 @@ pub trait NetworkDriver: fmt::Debug + Sync {
         no_uplink(wish)
     }
 
-    /// Whether one more endpoint can be in `network`, where `present` is one that is, if any is.
+    /// Whether one more endpoint can be in `network`, beside those that are.
     ///
     /// # Errors
     /// The rule that it would break.
-    fn admit(&self, network: &Network, present: Option<&Endpoint>) -> Result<(), Refusal> {
+    fn admit(&self, network: &Network, present: Present<'_, '_>) -> Result<(), Refusal> {
         let _ = (network, present);
         Ok(())
     }
@@ -60,6 +60,9 @@ pub trait NetworkDriver: fmt::Debug + Sync {
         let _ = options;
     }
 }
+
+/// The endpoints that a network has, as far as anybody looks.
+pub type Present<'a, 'e> = &'a mut dyn Iterator<Item = &'e Endpoint>;
 
 /// What kind of thing a network is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -45,13 +45,13 @@ struct Naive {
 impl Naive {
     fn fate(&mut self, ingress: u16, source: MacAddr, destination: MacAddr, tagged: bool) -> Fate {
         if ingress == UPLINK {
-            self.from_outside(source, destination)
+            self.outside_in(source, destination)
         } else {
-            self.from_endpoint(ingress, source, destination, tagged)
+            self.inside_out(ingress, source, destination, tagged)
         }
     }
 
-    fn from_endpoint(
+    fn inside_out(
         &mut self,
         ingress: u16,
         source: MacAddr,
@@ -82,7 +82,7 @@ impl Naive {
         }
     }
 
-    fn from_outside(&self, source: MacAddr, destination: MacAddr) -> Fate {
+    fn outside_in(&self, source: MacAddr, destination: MacAddr) -> Fate {
         let sender = self.place(source);
         if sender.is_some() && self.mode != UplinkMode::Vepa {
             return Err(DropReason::Reflected);

@@ -5,8 +5,7 @@
 
 use weft_switch::UplinkMode;
 
-use super::NetworkDriver;
-use crate::cnm::endpoint::Endpoint;
+use super::{NetworkDriver, Present};
 use crate::cnm::network::{Network, NetworkSpec};
 use crate::cnm::refusal::Refusal;
 
@@ -26,8 +25,8 @@ impl NetworkDriver for Macvlan {
         }
     }
 
-    fn admit(&self, network: &Network, present: Option<&Endpoint>) -> Result<(), Refusal> {
-        match (network.options.uplink.mode, present) {
+    fn admit(&self, network: &Network, present: Present<'_, '_>) -> Result<(), Refusal> {
+        match (network.options.uplink.mode, present.next()) {
             (Some(UplinkMode::Passthru), Some(present)) => Err(Refusal::PassthruTaken {
                 network: network.name.clone(),
                 by: present.name.clone(),

@@ -81,8 +81,7 @@ impl Model {
         if let Some(ifname) = spec.ifname.as_ref().filter(|ifname| !is_device_name(ifname)) {
             return Err(Refusal::BadDeviceName { ifname: ifname.clone() });
         }
-        let present = self.endpoints_of(network.id).next();
-        network.driver.behaviour().admit(network, present)?;
+        network.driver.behaviour().admit(network, &mut self.endpoints_of(network.id))?;
         let has_address = spec.ip.is_some() || spec.ip6.is_some() || spec.mac.is_some();
         if has_address && !network.driver.is_switched() {
             return Err(Refusal::NotSwitched {
