@@ -1,10 +1,13 @@
 //! Networks of the driver `macvlan`, beside the kernel's macvlan on the same physical network.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::hostile::{NUISANCE, balanced};
 use crate::support::physical::{HEAR_BROADCASTS, Physical, Place};
 use crate::support::{Program, World, eventually};
 
@@ -15,11 +18,13 @@ as_root!(
     tcp_passes_in_superframes_both_ways_with_its_checksums_right,
     a_parent_may_go_down_and_away_and_come_back,
     an_appliance_that_comes_back_takes_the_parent_again,
+    nonsense_from_outside_ends_as_counted_drops,
     what_a_parent_cannot_be_is_refused,
     docker_s_client_makes_a_macvlan_network_with_and_without_a_parent,
 );
 as_ordinary!(
     without_the_right_to_a_parent_the_refusal_says_how_to_get_it,
+    a_copy_with_the_one_capability_is_enough,
     in_a_user_namespace_of_one_s_own_no_privilege_is_needed,
 );
 
@@ -289,6 +294,25 @@ fn an_appliance_that_comes_back_takes_the_parent_again(world: &World) {
     assert_eq!(condition(world), "up");
 }
 
+fn nonsense_from_outside_ends_as_counted_drops(world: &World) {
+    let physical = Physical::build(world);
+    let up = physical.up(world, &file("parent = \"eth0\", mode = \"vepa\""));
+    let _ann = world.sandbox("ann", "--network lan,ip=10.250.0.11");
+    let _bob = world.sandbox("bob", "--network lan,ip=10.250.0.12");
+    let script = world.write("nuisance.py", NUISANCE);
+    let nuisance = format!("python3 {}", script.display());
+    physical.reflect(true);
+    // From a stranger, and from ann, whose nonsense comes back as well.
+    physical.beside.run(&nuisance).ok();
+    world.exec("ann", &nuisance).ok();
+    let ports = balanced(world);
+    let uplink = ports.iter().find(|port| port.sandbox == "(eth0 up)").unwrap();
+    assert!(uplink.received > 100 && uplink.dropped > 50, "{uplink:#?}");
+    assert!(world.dropped("(eth0 up)", "stranger") > 0 && world.dropped("ann", "tagged") > 0);
+    world.exec("bob", "ping -c 2 -i 0.3 -W 5 10.250.0.1 && ping -c 2 -W 5 10.250.0.11").ok();
+    drop(up);
+}
+
 fn what_a_parent_cannot_be_is_refused(world: &World) {
     let physical = Physical::build(world);
     let _up = physical.up(world, &file("parent = \"eth0\""));
@@ -364,6 +388,28 @@ fn without_the_right_to_a_parent_the_refusal_says_how_to_get_it(world: &World) {
     let file = world.write("weft.toml", &file("parent = \"eth0\""));
     let said = world.weft(&format!("up {}", file.display()));
     said.refused(1, &["parent interface eth0 cannot be opened"], "CAP_NET_RAW");
+}
+
+fn a_copy_with_the_one_capability_is_enough(world: &World) {
+    let physical = Physical::build(world);
+    let copy = world.path("weft-lan");
+    fs::copy(world.binary(), &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = copy.display();
+    physical.near.run(&format!("setcap cap_net_raw+ep {copy}")).ok();
+    let declared = "[endpoints.web]\nnetwork = \"lan\"\ncommand = [\"sleep\", \"infinity\"]";
+    let file = world.write("weft.toml", &format!("{}\n{declared}", file("parent = \"eth0\"")));
+    let (user, group) = world.ids();
+    let _up = physical.near.start(&format!(
+        "setpriv --reuid {user} --regid {group} --clear-groups {copy} up {}",
+        file.display()
+    ));
+    eventually("the appliance answers", || world.status());
+    let _ann = world.sandbox("ann", "--network lan");
+    eventually("web runs", || world.ps().iter().all(|line| line.pid.is_some()).then_some(()));
+    for name in ["ann", "web"] {
+        world.exec(name, "ping -c 1 -W 5 10.250.0.1").ok();
+    }
 }
 
 fn in_a_user_namespace_of_one_s_own_no_privilege_is_needed(world: &World) {
