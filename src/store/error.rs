@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use super::{MAX_KEY, MAX_STEPS, MAX_TRANSACTION, MAX_VALUE, Revision};
+use super::{MAX_KEY, MAX_VALUE, Revision};
 
 /// What was behind it, in the words of the system or of a library.
 pub type Cause = Box<dyn Error + Send + Sync>;
@@ -35,16 +35,20 @@ pub enum StoreError {
         octets: usize,
     },
     /// A transaction is too long.
-    #[error("a transaction of {octets} octets, at most {MAX_TRANSACTION} are taken")]
+    #[error("a transaction of {octets} octets, at most {most} are taken")]
     TooLarge {
         /// Its keys and values together.
         octets: usize,
+        /// The most that is taken.
+        most: usize,
     },
     /// A transaction has too many parts.
-    #[error("a transaction of {steps} conditions or writes, at most {MAX_STEPS} are taken")]
+    #[error("a transaction of {steps} conditions or writes, at most {most} are taken")]
     TooManySteps {
         /// Its conditions, or its writes, whichever are more.
         steps: usize,
+        /// The most that is taken.
+        most: usize,
     },
     /// A transaction writes to one key twice.
     #[error("a transaction that writes {key:?} twice")]

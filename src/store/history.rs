@@ -3,7 +3,8 @@
 //! One bounded queue of events for all watches. A watch is a place in it and a prefix; it has no
 //! queue of its own, so a slow one costs nothing. Whoever falls behind the oldest event is told
 //! [`StoreError::Compacted`] and starts over from a listing, as somebody does who asks for changes
-//! from before the queue began. Transactions are forgotten whole.
+//! from before the queue began. Transactions are forgotten whole, and one that is larger than the
+//! queue at once.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,15 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::{MAX_STEPS, MAX_TRANSACTION, Revision, StoreError};
+use super::{Revision, StoreError};
 
 /// The most changes remembered.
 pub(super) const MAX_EVENTS: usize = 4096;
 /// The most octets of changes remembered, keys and values together.
 pub(super) const MAX_OCTETS: usize = 8 << 20;
-
-// The latest transaction is always there, whatever its size.
-const _: () = assert!(MAX_STEPS <= MAX_EVENTS && MAX_TRANSACTION <= MAX_OCTETS);
 
 /// One change of one key.
 #[derive(Clone, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::history::{Event, History};
 use super::{
-    Doing, Entry, Listing, MAX_STORE, Revision, Store, StoreError, Transaction, Watch, Write,
+    Bounds, Doing, Entry, Listing, MAX_STORE, Revision, Store, StoreError, Transaction, Watch,
+    Write,
 };
 
 /// A store in the memory of this process.
@@ -44,7 +45,7 @@ impl Memory {
     }
 
     fn change(&self, transaction: Transaction) -> Result<Revision, StoreError> {
-        transaction.check()?;
+        transaction.check(Bounds::LOCAL)?;
         let mut content = self.content();
         if content.is_closed {
             return Err(StoreError::Closed);
@@ -116,6 +117,10 @@ impl Content {
 }
 
 impl Store for Memory {
+    fn bounds(&self) -> Bounds {
+        Bounds::LOCAL
+    }
+
     fn get(&self, key: &str) -> Doing<'_, Option<Entry>> {
         let key = key.to_owned();
         Box::pin(async move {

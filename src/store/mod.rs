@@ -42,11 +42,28 @@ pub use memory::Memory;
 pub const MAX_KEY: usize = 512;
 /// The longest value, in octets.
 pub const MAX_VALUE: usize = 1 << 20;
-/// The most conditions of a transaction, and the most writes: etcd's `max-txn-ops`.
+/// The conditions of a transaction, and its writes, that every store takes: etcd's `max-txn-ops`.
 pub const MAX_STEPS: usize = 128;
-/// The most octets of a transaction, keys and values together. etcd takes 1.5 MiB; the difference
-/// is room for its framing.
+/// The octets of a transaction, keys and values together, that every store takes. etcd takes 1.5
+/// MiB; the difference is room for its framing.
 pub const MAX_TRANSACTION: usize = 5 << 18;
+
+/// How much one transaction may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The most conditions, and the most writes.
+    pub steps: usize,
+    /// The most octets, keys and values together.
+    pub octets: usize,
+}
+
+impl Bounds {
+    /// What every store takes.
+    pub const COMMON: Self = Self { steps: MAX_STEPS, octets: MAX_TRANSACTION };
+    /// What a store of one host takes: a file with thousands of networks is one edit.
+    pub const LOCAL: Self = Self { steps: 1 << 18, octets: 128 << 20 };
+}
+
 /// The most octets that a store holds: the file of [`Embedded`]; keys and values in [`Memory`].
 pub const MAX_STORE: u64 = 256 << 20;
 
@@ -194,14 +211,14 @@ impl Transaction {
         self
     }
 
-    /// Checks the bounds, which are the same in every store.
+    /// Checks the bounds.
     ///
     /// # Errors
     /// Which of them it breaks.
-    pub fn check(&self) -> Result<(), StoreError> {
+    pub fn check(&self, bounds: Bounds) -> Result<(), StoreError> {
         let steps = self.conditions.len().max(self.writes.len());
-        if steps > MAX_STEPS {
-            return Err(StoreError::TooManySteps { steps });
+        if steps > bounds.steps {
+            return Err(StoreError::TooManySteps { steps, most: bounds.steps });
         }
         let mut octets = 0;
         for condition in &self.conditions {
@@ -221,8 +238,8 @@ impl Transaction {
             }
             octets += key.len() + value.len();
         }
-        if octets > MAX_TRANSACTION {
-            return Err(StoreError::TooLarge { octets });
+        if octets > bounds.octets {
+            return Err(StoreError::TooLarge { octets, most: bounds.octets });
         }
         Ok(())
     }
@@ -240,6 +257,9 @@ pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Sen
 
 /// A map from keys to values that several tasks change at once.
 pub trait Store: fmt::Debug + Send + Sync {
+    /// How much one transaction may be here: [`Bounds::COMMON`] at least.
+    fn bounds(&self) -> Bounds;
+
     /// The entry at a key, if there is one.
     fn get(&self, key: &str) -> Doing<'_, Option<Entry>>;
 
@@ -262,9 +282,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// watch after the listing.
     fn watch(&self, prefix: &str, after: Revision) -> Doing<'_, Watch>;
 
-    /// Lets go of what it holds, once everything before has been answered. Whatever comes later is
-    /// refused.
-    fn close(&self) -> Doing<'_, ()> {
-        Box::pin(async { Ok(()) })
-    }
+    /// Does what was asked for before, and then lets go of everything, so that the next one can open
+    /// it. What is asked for later is refused with [`StoreError::Closed`].
+    fn close(&self) -> Doing<'_, ()>;
 }
