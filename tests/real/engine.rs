@@ -1,0 +1,116 @@
+//! weft beside a real Docker Engine: the same docker CLI tells both the same, and what they answer
+//! is compared, command by command.
+//!
+//! [`list`] has the commands and why an answer may differ, [`answer`] what is compared, [`record`]
+//! the page that shows it all. `WEFT_RECORD=1` writes that page anew; otherwise it has to be as it
+//! is in the tree.
+
+mod answer;
+mod list;
+mod record;
+
+use std::path::PathBuf;
+
+use crate::support::engine::{IMAGE, TOOLS};
+use crate::support::world::words;
+use crate::support::{Program, World, eventually, gate};
+
+use answer::Answer;
+use list::{Act, LIST, Step};
+
+as_root!(the_engine_and_weft_answer_alike_or_differ_for_a_reason);
+
+fn the_engine_and_weft_answer_alike_or_differ_for_a_reason(world: &World) {
+    if !TOOLS.iter().all(|tool| gate::has(tool)) {
+        return;
+    }
+    let _plugin = world.ipam_plugin();
+    let engine = world.engine();
+    // In a namespace of its own it finds no routes that would keep it from Docker's subnets.
+    let namespace = world.namespace("weft");
+    namespace.run("ip link add eth0 type veth peer name far0").ok();
+    namespace.run("ip link set eth0 up").ok();
+    let _up = namespace.start(&format!("{} up", world.binary().display()));
+    eventually("the appliance answers", || world.status());
+
+    let engine = Side { world, socket: engine.socket().to_path_buf(), is_weft: false };
+    let weft = Side { world, socket: world.socket(), is_weft: true };
+    // What takes the engine long runs beside everything else.
+    let early = |side: &Side| -> Vec<Option<Program>> {
+        steps().map(|step| step.is_early.then(|| side.start(step.act))).collect()
+    };
+    let (early_engine, early_weft) = (early(&engine), early(&weft));
+    let from_weft = weft.answers(early_weft);
+    let from_engine = engine.answers(early_engine);
+
+    let versions = engine.start(Act::Docker(record::VERSIONS)).end().ok();
+    record::check(versions.trim(), &from_engine, &from_weft);
+}
+
+fn steps() -> impl Iterator<Item = &'static Step> {
+    LIST.iter().flat_map(|part| part.steps)
+}
+
+/// One of the two that are compared.
+struct Side<'a> {
+    world: &'a World,
+    socket: PathBuf,
+    is_weft: bool,
+}
+
+impl Side<'_> {
+    /// Takes every step, but for those that have begun already.
+    fn answers(&self, early: Vec<Option<Program>>) -> Vec<Answer> {
+        // Sandboxes run for as long as somebody holds them.
+        let mut sandboxes = Vec::new();
+        let take = |(step, begun): (&Step, Option<Program>)| match (step.act, begun) {
+            (act, Some(program)) => {
+                debug_assert!(step.is_early, "{act:?}");
+                Answer::of(program.end())
+            }
+            (Act::Start { name, network, ip }, None) if self.is_weft => {
+                let ip = if ip.is_empty() { String::new() } else { format!(",ip={ip}") };
+                let options = format!("--network {network}{ip}");
+                sandboxes.push(self.world.sandbox(name, &options));
+                Answer::done()
+            }
+            (act @ Act::Start { .. }, None) => {
+                self.start(act).end().ok();
+                Answer::done()
+            }
+            (Act::Stop(name), None) if self.is_weft => {
+                self.world.weft(&format!("stop {name}")).ok();
+                self.world.wait_until_gone(name);
+                Answer::done()
+            }
+            (act @ Act::Stop(_), None) => {
+                self.start(act).end().ok();
+                Answer::done()
+            }
+            (act @ Act::Docker(_), None) => Answer::of(self.start(act).end()),
+        };
+        steps().zip(early).map(take).collect()
+    }
+
+    /// Begins what the docker CLI does.
+    fn start(&self, act: Act) -> Program {
+        let line = match act {
+            Act::Docker(line) => line.to_owned(),
+            Act::Start { name, network, ip } => {
+                let ip = if ip.is_empty() { String::new() } else { format!("--ip {ip}") };
+                format!("run -d --name {name} --network {network} {ip} {IMAGE} busybox sleep 3600")
+            }
+            Act::Stop(name) => format!("rm --force {name}"),
+        };
+        let words: Vec<String> = words(&line).into_iter().map(|word| self.meant(word)).collect();
+        self.world.docker_at(&self.socket, &words)
+    }
+
+    /// `@network` is the beginning of the network's id, which each side has chosen itself.
+    fn meant(&self, word: String) -> String {
+        let Some(network) = word.strip_prefix('@') else { return word };
+        let line = ["network", "inspect", "--format", "{{.Id}}", network].map(str::to_owned);
+        let id = self.world.docker_at(&self.socket, &line).end().ok();
+        id[..12].to_owned()
+    }
+}

@@ -1,0 +1,109 @@
+//! The page that shows the comparison, `docs/docker-comparison.md`.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::answer::{Answer, Verdict};
+use super::list::{Act, LIST, Mark, Step};
+
+/// How the docker CLI is asked who took part.
+pub(super) const VERSIONS: &str =
+    "version --format 'Docker Engine {{.Server.Version}}, docker CLI {{.Client.Version}}'";
+
+const PAGE: &str = "docs/docker-comparison.md";
+const HEAD: &str = "\
+# weft beside a Docker Engine
+
+The same docker CLI gives the same commands, in this order, to a Docker Engine and to a weft that
+has just started, and every answer is compared: exit code, words, and the values of JSON, but for
+ids, moments and station addresses. A code other than 0 stands before the answer; `⏎` is the end of
+a line; `@name` stands for the first twelve digits of the network's id. Of JSON that differs only
+the difference is shown. Containers are sandboxes of `weft run` on weft's side.
+
+*same*: the same code and words. *says more*: the engine's words, and ours around them. *differs*:
+something else, and why; *later*: what this version does not have yet.
+
+This page is written by `WEFT_RECORD=1 scripts/test real engine`, and `scripts/test` fails when it
+is no longer true.
+
+";
+
+/// Sees that every answer is the engine's, or differs for a reason that is given, and that the page
+/// says so.
+pub(super) fn check(versions: &str, engine: &[Answer], weft: &[Answer]) {
+    let mut page = format!("{HEAD}Recorded with {versions}.\n");
+    let mut wrong = Vec::new();
+    let mut answers = engine.iter().zip(weft);
+    for part in LIST {
+        let _ = write!(
+            page,
+            "\n## {}\n\n| command | engine | weft | |\n| --- | --- | --- | --- |\n",
+            part.title
+        );
+        for (step, (engine, weft)) in part.steps.iter().zip(answers.by_ref()) {
+            let verdict = engine.compare(weft);
+            if let Some(what) = mistake(step, &verdict) {
+                wrong.push(format!(
+                    "{}\n  {what}\n  engine: {engine:#?}\n  weft: {weft:#?}",
+                    told(step.act)
+                ));
+            }
+            page.push_str(&row(step, engine, weft, &verdict));
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+    let recorded = std::fs::read_to_string(&path).unwrap_or_default();
+    if std::env::var_os("WEFT_RECORD").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    } else if !recorded.contains(&format!("Recorded with {versions}.\n")) {
+        // Another engine has other words.
+        println!("{PAGE} is not of {versions}; what differs here:\n{}", wrong.join("\n"));
+        return;
+    } else if recorded != page {
+        let lines = page.lines().filter(|line| !recorded.lines().any(|other| other == *line));
+        let lines: Vec<&str> = lines.collect();
+        wrong.push(format!("{PAGE} does not say:\n{}", lines.join("\n")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// What is wrong with the mark of a step.
+fn mistake(step: &Step, verdict: &Verdict) -> Option<&'static str> {
+    match (step.mark, verdict) {
+        (Mark::Same, Verdict::Differs(..)) => Some("differs, and nothing says why"),
+        (Mark::Differs(_), Verdict::Same | Verdict::SaysMore) => Some("does not differ any more"),
+        (Mark::Same, Verdict::Same | Verdict::SaysMore)
+        | (Mark::Differs(_), Verdict::Differs(..))
+        | (Mark::Later, _) => None,
+    }
+}
+
+fn row(step: &Step, engine: &Answer, weft: &Answer, verdict: &Verdict) -> String {
+    let (engine, weft, said) = match verdict {
+        Verdict::Same => (engine.line(), "the same".to_owned(), "same".to_owned()),
+        Verdict::SaysMore => (engine.line(), weft.line(), "says more".to_owned()),
+        Verdict::Differs(engine, weft) => (
+            engine.clone(),
+            weft.clone(),
+            match step.mark {
+                Mark::Differs(why) => format!("differs: {why}"),
+                Mark::Same | Mark::Later => "later".to_owned(),
+            },
+        ),
+    };
+    let cell = |text: &str| text.replace('|', "\\|").replace('<', "&lt;");
+    let command = told(step.act).replace('|', "\\|");
+    format!("| `{command}` | {} | {} | {} |\n", cell(&engine), cell(&weft), cell(&said))
+}
+
+/// The step as one would type it.
+fn told(act: Act) -> String {
+    match act {
+        Act::Docker(line) => line.to_owned(),
+        Act::Start { name, network, ip: "" } => format!("run --name {name} --network {network}"),
+        Act::Start { name, network, ip } => {
+            format!("run --name {name} --network {network} --ip {ip}")
+        }
+        Act::Stop(name) => format!("stop {name}"),
+    }
+}
