@@ -36,12 +36,9 @@ fn the_engine_and_weft_answer_alike_or_differ_for_a_reason(world: &World) {
     let engine = Side { world, socket: engine.socket().to_path_buf(), is_weft: false };
     let weft = Side { world, socket: world.socket(), is_weft: true };
     // What takes the engine long runs beside everything else.
-    let early = |side: &Side| -> Vec<Option<Program>> {
-        steps().map(|step| step.is_early.then(|| side.start(step.act))).collect()
-    };
-    let (early_engine, early_weft) = (early(&engine), early(&weft));
-    let from_weft = weft.answers(early_weft);
-    let from_engine = engine.answers(early_engine);
+    let early = steps().map(|step| step.is_early.then(|| engine.start(step.act))).collect();
+    let from_weft = weft.answers(steps().map(|_| None).collect());
+    let from_engine = engine.answers(early);
 
     let versions = engine.start(Act::Docker(record::VERSIONS)).end().ok();
     record::check(versions.trim(), &from_engine, &from_weft);
@@ -63,11 +60,8 @@ impl Side<'_> {
     fn answers(&self, early: Vec<Option<Program>>) -> Vec<Answer> {
         // Sandboxes run for as long as somebody holds them.
         let mut sandboxes = Vec::new();
-        let take = |(step, begun): (&Step, Option<Program>)| match (step.act, begun) {
-            (act, Some(program)) => {
-                debug_assert!(step.is_early, "{act:?}");
-                Answer::of(program.end())
-            }
+        let mut take = |(step, begun): (&Step, Option<Program>)| match (step.act, begun) {
+            (_, Some(program)) => Answer::of(program.end()),
             (Act::Start { name, network, ip }, None) if self.is_weft => {
                 let ip = if ip.is_empty() { String::new() } else { format!(",ip={ip}") };
                 let options = format!("--network {network}{ip}");
@@ -89,7 +83,20 @@ impl Side<'_> {
             }
             (act @ Act::Docker(_), None) => Answer::of(self.start(act).end()),
         };
-        steps().zip(early).map(take).collect()
+        let answer = |(step, begun): (&'static Step, Option<Program>)| {
+            let answer = take((step, begun));
+            if let (true, Act::Docker(line)) = (step.is_undone, step.act) {
+                self.undo(line);
+            }
+            answer
+        };
+        steps().zip(early).map(answer).collect()
+    }
+
+    /// Removes the network that a line has made, if it did: it is the last word.
+    fn undo(&self, line: &str) {
+        let name = words(line).pop().unwrap();
+        self.world.docker_at(&self.socket, &["network", "rm", "--", &name]).end();
     }
 
     /// Begins what the docker CLI does.

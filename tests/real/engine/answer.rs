@@ -45,7 +45,15 @@ impl Answer {
             Ok(values) if values.iter().any(|value| value.is_object() || value.is_array()) => {
                 Out::Json(values.into_iter().map(settled).collect())
             }
-            Ok(_) | Err(_) => Out::Text(settled_text(&said.out)),
+            Ok(_) | Err(_) => {
+                let text = settled_text(&said.out);
+                let mut lines: Vec<&str> = text.lines().collect();
+                // The engine prunes in no order.
+                if let Some((&mut "Deleted Networks:", names)) = lines.split_first_mut() {
+                    names.sort_unstable();
+                }
+                Out::Text(lines.join("\n"))
+            }
         };
         Self { code: said.code, out, err: settled_text(&said.err) }
     }
@@ -88,11 +96,11 @@ impl Answer {
         }
         let (engine, weft): (Vec<&str>, Vec<&str>) =
             (self.err.lines().collect(), weft.err.lines().collect());
-        let words = |line: &str| line.strip_prefix(DAEMON).unwrap_or(line).to_owned();
+        let words = |line: &str| line.replace(DAEMON, "").to_lowercase();
         if engine == weft {
             Verdict::Same
         } else if engine.len() == weft.len()
-            && engine.iter().zip(weft).all(|(engine, weft)| weft.contains(&words(engine)))
+            && engine.iter().zip(weft).all(|(engine, weft)| words(weft).contains(&words(engine)))
         {
             Verdict::SaysMore
         } else {
@@ -108,7 +116,13 @@ fn differences(
     weft: Option<&Value>,
     found: &mut (Vec<String>, Vec<String>),
 ) {
-    if engine == weft {
+    let is_empty = |value: Option<&Value>| match value {
+        Some(Value::Null) => true,
+        Some(Value::Array(values)) => values.is_empty(),
+        Some(Value::Object(fields)) => fields.is_empty(),
+        Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) | None => false,
+    };
+    if engine == weft || is_empty(engine) && is_empty(weft) {
         return;
     }
     match (engine, weft) {

@@ -20,8 +20,10 @@ ids, moments and station addresses. A code other than 0 stands before the answer
 a line; `@name` stands for the first twelve digits of the network's id. Of JSON that differs only
 the difference is shown. Containers are sandboxes of `weft run` on weft's side.
 
-*same*: the same code and words. *says more*: the engine's words, and ours around them. *differs*:
-something else, and why; *later*: what this version does not have yet.
+*same*: the same code and words. *same words*: the engine's words, whatever their case, and ours
+around them. *differs*: something else, and why. *later*: what this version does not have yet. Of
+JSON, `null` and nothing in brackets are the same, and fields that are newer than the engine's API
+are not compared.
 
 This page is written by `WEFT_RECORD=1 scripts/test real engine`, and `scripts/test` fails when it
 is no longer true.
@@ -74,22 +76,23 @@ fn mistake(step: &Step, verdict: &Verdict) -> Option<&'static str> {
         (Mark::Differs(_), Verdict::Same | Verdict::SaysMore) => Some("does not differ any more"),
         (Mark::Same, Verdict::Same | Verdict::SaysMore)
         | (Mark::Differs(_), Verdict::Differs(..))
-        | (Mark::Later, _) => None,
+        | (Mark::Later | Mark::Aside(_), _) => None,
     }
 }
 
 fn row(step: &Step, engine: &Answer, weft: &Answer, verdict: &Verdict) -> String {
-    let (engine, weft, said) = match verdict {
-        Verdict::Same => (engine.line(), "the same".to_owned(), "same".to_owned()),
-        Verdict::SaysMore => (engine.line(), weft.line(), "says more".to_owned()),
-        Verdict::Differs(engine, weft) => (
-            engine.clone(),
-            weft.clone(),
-            match step.mark {
+    let own = |engine: &str, said: &str| (engine.to_owned(), weft.line(), said.to_owned());
+    let (engine, weft, said) = match (step.mark, verdict) {
+        (Mark::Aside(how), _) => own(how, "not compared"),
+        (_, Verdict::Same) => (engine.line(), "the same".to_owned(), "same".to_owned()),
+        (_, Verdict::SaysMore) => own(&engine.line(), "same words"),
+        (mark, Verdict::Differs(engine, weft)) => {
+            let said = match mark {
                 Mark::Differs(why) => format!("differs: {why}"),
-                Mark::Same | Mark::Later => "later".to_owned(),
-            },
-        ),
+                Mark::Same | Mark::Later | Mark::Aside(_) => "later".to_owned(),
+            };
+            (engine.clone(), weft.clone(), said)
+        }
     };
     let cell = |text: &str| text.replace('|', "\\|").replace('<', "&lt;");
     let command = told(step.act).replace('|', "\\|");
