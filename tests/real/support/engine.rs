@@ -7,13 +7,16 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::program::Program;
-use super::wait::eventually;
+use super::wait::{eventually, until};
 use super::world::{PREFIX, World};
 
+/// How long the engine may take to die.
+const GRACE: Duration = Duration::from_secs(10);
 /// The image of every container.
 pub const IMAGE: &str = "guest";
 
@@ -94,15 +97,33 @@ impl Engine {
     pub fn socket(&self) -> &Path {
         &self.socket
     }
+
+    /// Process 1 of its namespace, as the machine knows it.
+    fn first(&self) -> Vec<Pid> {
+        let pid = self.program.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // Asked to, it would wait for its containers, and `unshare` would not listen.
-        self.program.signal(Signal::KILL);
-        eventually("the engine is dead", || self.program.has_ended().then_some(()));
-        for group in groups(&self.group) {
-            eventually("its control groups are gone", || remove(&group).then_some(()));
+        // Asked to, it would wait for its containers. Its end is that of everything in its
+        // namespace, and then of `unshare`, which has waited for it.
+        let first = self.first();
+        for pid in first.iter().copied() {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        if first.is_empty() {
+            self.program.signal(Signal::KILL);
+        }
+        let ended = until(GRACE, || self.program.has_ended().then_some(()));
+        let groups = groups(&self.group);
+        let removed = until(GRACE, || groups.iter().all(|group| remove(group)).then_some(()));
+        if !std::thread::panicking() {
+            assert!(ended.is_some(), "the engine does not end");
+            assert!(removed.is_some(), "control groups are left: {groups:?}");
         }
     }
 }
