@@ -58,39 +58,41 @@ struct Side<'a> {
 impl Side<'_> {
     /// Takes every step, but for those that have begun already.
     fn answers(&self, early: Vec<Option<Program>>) -> Vec<Answer> {
-        // Sandboxes run for as long as somebody holds them.
         let mut sandboxes = Vec::new();
-        let mut take = |(step, begun): (&Step, Option<Program>)| match (step.act, begun) {
-            (_, Some(program)) => Answer::of(program.end()),
-            (Act::Start { name, network, ip }, None) if self.is_weft => {
-                let ip = if ip.is_empty() { String::new() } else { format!(",ip={ip}") };
-                let options = format!("--network {network}{ip}");
-                sandboxes.push(self.world.sandbox(name, &options));
-                Answer::done()
-            }
-            (act @ Act::Start { .. }, None) => {
-                self.start(act).end().ok();
-                Answer::done()
-            }
-            (Act::Stop(name), None) if self.is_weft => {
-                self.world.weft(&format!("stop {name}")).ok();
-                self.world.wait_until_gone(name);
-                Answer::done()
-            }
-            (act @ Act::Stop(_), None) => {
-                self.start(act).end().ok();
-                Answer::done()
-            }
-            (act @ Act::Docker(_), None) => Answer::of(self.start(act).end()),
-        };
-        let answer = |(step, begun): (&'static Step, Option<Program>)| {
-            let answer = take((step, begun));
+        let mut answers = Vec::new();
+        for (step, begun) in steps().zip(early) {
+            answers.push(match (step.act, begun) {
+                (Act::Docker(_), Some(begun)) => Answer::of(&begun.end()),
+                (act @ Act::Docker(_), None) => Answer::of(&self.start(act).end()),
+                (act, _) => {
+                    // Sandboxes run for as long as somebody holds them.
+                    sandboxes.extend(self.start_or_stop(act));
+                    Answer::done()
+                }
+            });
             if let (true, Act::Docker(line)) = (step.is_undone, step.act) {
                 self.undo(line);
             }
-            answer
-        };
-        steps().zip(early).map(answer).collect()
+        }
+        answers
+    }
+
+    /// Starts or stops a container, which is a sandbox of weft's.
+    fn start_or_stop(&self, act: Act) -> Option<Program> {
+        match act {
+            Act::Start { name, network, ip } if self.is_weft => {
+                let ip = if ip.is_empty() { String::new() } else { format!(",ip={ip}") };
+                return Some(self.world.sandbox(name, &format!("--network {network}{ip}")));
+            }
+            Act::Stop(name) if self.is_weft => {
+                self.world.weft(&format!("stop {name}")).ok();
+                self.world.wait_until_gone(name);
+            }
+            act @ (Act::Start { .. } | Act::Stop(_) | Act::Docker(_)) => {
+                self.start(act).end().ok();
+            }
+        }
+        None
     }
 
     /// Removes the network that a line has made, if it did: it is the last word.

@@ -38,7 +38,7 @@ pub(super) enum Verdict {
 
 impl Answer {
     /// What a program said.
-    pub(super) fn of(said: Said) -> Self {
+    pub(super) fn of(said: &Said) -> Self {
         let json: Result<Vec<Value>, _> =
             serde_json::Deserializer::from_str(&said.out).into_iter().collect();
         let out = match json {
@@ -137,8 +137,10 @@ fn differences(
         }
         (Some(Value::Array(engine)), Some(Value::Array(weft))) => {
             for at in 0..engine.len().max(weft.len()) {
-                // The list around everything says nothing.
-                let path = if path.is_empty() { String::new() } else { format!("{path}[{at}]") };
+                // The list around everything that is told says nothing.
+                let is_outer =
+                    path.is_empty() && engine.get(at).is_some_and(|one| !one.is_string());
+                let path = if is_outer { String::new() } else { format!("{path}[{at}]") };
                 differences(&path, engine.get(at), weft.get(at), found);
             }
         }

@@ -136,7 +136,8 @@ const MAKING: &[Step] = &[
     ),
     same("network inspect full"),
     same(
-        "network create --ipv6 --subnet 10.21.0.0/24 --subnet fd00:21::/64 --label old --label a=b=c six",
+        "network create --ipv6 --subnet 10.21.0.0/24 --subnet fd00:21::/64 --label old \
+         --label a=b=c six",
     ),
     differs("network inspect six", GATEWAY),
     same(
@@ -188,7 +189,8 @@ const REFUSED: &[Step] = &[
         "refused alike; weft says what is wrong with the address",
     ),
     same(
-        "network create --subnet 10.30.0.0/24 --gateway 10.30.0.9 --aux-address a=10.30.0.9 refused-12",
+        "network create --subnet 10.30.0.0/24 --gateway 10.30.0.9 \
+         --aux-address a=10.30.0.9 refused-12",
     ),
     same("network create --subnet 10.30.0.0/24 --subnet 10.30.0.128/25 refused-13"),
     same("network create --gateway 10.30.0.1 refused-14"),
@@ -330,7 +332,8 @@ const HOST_AND_NONE: &[Step] = &[
 
 const DUMMY: &str = "works where the kernel has dummy devices: one is the parent";
 
-/// What others are building: each of these moves up, and loses its mark, with the driver it names.
+/// These may differ until weft has the driver that they name: then they move up and lose their
+/// mark. The plugin `custom-ipam` runs already; where, `World::ipam_plugin` says.
 const LATER: &[Step] = &[
     aside("network create --driver macvlan --subnet=192.168.1.0/24 my-macvlan-network", DUMMY),
     aside("network inspect my-macvlan-network", DUMMY),

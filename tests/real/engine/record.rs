@@ -33,13 +33,14 @@ is no longer true.
 /// Sees that every answer is the engine's, or differs for a reason that is given, and that the page
 /// says so.
 pub(super) fn check(versions: &str, engine: &[Answer], weft: &[Answer]) {
-    let mut page = format!("{HEAD}Recorded with {versions}.\n");
+    let mut page = String::new();
+    let mut counts = [0; 4];
     let mut wrong = Vec::new();
     let mut answers = engine.iter().zip(weft);
     for part in LIST {
         let _ = write!(
             page,
-            "\n## {}\n\n| command | engine | weft | |\n| --- | --- | --- | --- |\n",
+            "\n## {}\n\n| command | engine | weft | compared |\n| --- | --- | --- | --- |\n",
             part.title
         );
         for (step, (engine, weft)) in part.steps.iter().zip(answers.by_ref()) {
@@ -50,9 +51,21 @@ pub(super) fn check(versions: &str, engine: &[Answer], weft: &[Answer]) {
                     told(step.act)
                 ));
             }
+            counts[match (step.mark, &verdict) {
+                (Mark::Aside(_), _) | (Mark::Later, Verdict::Differs(..)) => 3,
+                (_, Verdict::Same) => 0,
+                (_, Verdict::SaysMore) => 1,
+                (_, Verdict::Differs(..)) => 2,
+            }] += 1;
             page.push_str(&row(step, engine, weft, &verdict));
         }
     }
+    let [same, same_words, differ, later] = counts;
+    let page = format!(
+        "{HEAD}Recorded with {versions}.\n\nOf {} answers {same} are the same, {same_words} have the \
+         same words, {differ} differ for\na reason, and {later} wait for what is to come.\n{page}",
+        counts.iter().sum::<i32>(),
+    );
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
     let recorded = std::fs::read_to_string(&path).unwrap_or_default();
     if std::env::var_os("WEFT_RECORD").is_some() {
