@@ -26,4 +26,6 @@ pub mod port;
 pub mod runtime;
 pub mod sandbox;
 pub mod socket_path;
+pub mod state_path;
+pub mod store;
 pub mod sys;

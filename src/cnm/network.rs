@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 use weft_frame::MacAddr;
 
 use super::driver::Driver;
 use super::id::Id;
 use super::ipam::Ipam;
 use super::options::{LiveOptions, NetworkOptions};
+use super::text;
 
 /// How many subnets one network may have.
 pub const MAX_SUBNETS: usize = 16;
@@ -52,7 +54,8 @@ pub struct NetworkSpec {
 }
 
 /// A subnet that somebody asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct SubnetSpec {
     /// The subnet; `None` is an IPv4 subnet from the default pools, and then nothing else is given.
     pub subnet: Option<IpNetwork>,
@@ -65,7 +68,8 @@ pub struct SubnetSpec {
 }
 
 /// The door a network or an endpoint came through, and so who may take it away again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// Always there: `bridge`, `host`, `none`.
     BuiltIn,
@@ -87,13 +91,15 @@ pub struct NetworkUpdate {
 }
 
 /// A network that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Network {
     /// Its id.
     pub id: Id,
     /// Its name.
     pub name: String,
     /// What kind of thing it is.
+    #[serde(with = "text")]
     pub driver: Driver,
     /// Its subnets. Empty for drivers and IPAM drivers without addresses, and for `bridge` until its
     /// first endpoint.
@@ -109,6 +115,7 @@ pub struct Network {
     /// Who gives it its addresses.
     pub ipam: Ipam,
     /// Its options.
+    #[serde(with = "text::options")]
     pub options: NetworkOptions,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -119,7 +126,8 @@ pub struct Network {
 }
 
 /// A subnet of a network that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Subnet {
     /// The subnet.
     pub subnet: IpNetwork,

@@ -78,15 +78,13 @@ pub(super) async fn inspect(
     let state = control.state();
     let found = state.model.resolve(&reference);
     let network = found.map_err(|refusal| in_dockers_words(refusal.into()))?;
-    let mut sandboxes: BTreeMap<Id, Id> = BTreeMap::new();
-    for sandbox in state.sandboxes.values() {
-        let own = sandbox.endpoints.iter().filter(|attached| attached.network == network.id);
-        sandboxes.extend(own.map(|attached| (attached.assigned.id, sandbox.id)));
-    }
     let containers = state.model.endpoints_of(network.id).map(|endpoint| {
+        let sandbox = match endpoint.origin {
+            Origin::File => state.serving(endpoint.id),
+            Origin::Api | Origin::BuiltIn | Origin::Docker => endpoint.sandbox,
+        };
         // An endpoint of the file waits for its sandbox under its own id, as Docker's do.
-        let sandbox = sandboxes.get(&endpoint.id);
-        let key = sandbox.map_or_else(|| format!("ep-{}", endpoint.id), Id::to_string);
+        let key = sandbox.map_or_else(|| format!("ep-{}", endpoint.id), |id| id.to_string());
         (key, member(endpoint))
     });
     Ok(Json(Network { containers: containers.collect(), ..described(network) }))
@@ -97,7 +95,7 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<(StatusCode, Json<Created>), Rejected> {
     let spec = spec(read(&body)?)?;
-    let id = control.create_network(spec).map_err(in_dockers_words)?;
+    let id = control.create_network(spec).await.map_err(in_dockers_words)?;
     Ok((StatusCode::CREATED, Json(Created { id: id.to_string(), warning: String::new() })))
 }
 
@@ -105,7 +103,7 @@ pub(super) async fn remove(
     State(control): State<Control>,
     Path(reference): Path<String>,
 ) -> Result<StatusCode, Rejected> {
-    control.remove_network(&reference).map_err(in_dockers_words)?;
+    control.remove_network(reference).await.map_err(in_dockers_words)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -122,11 +120,12 @@ pub(super) async fn prune(
         ),
         _ => return Err(Rejected::new(400, "more than one until filter specified")),
     };
-    let networks_deleted = control.prune_networks(|network| {
+    let is_meant = move |network: &cnm::Network| {
         until.is_none_or(|until| network.created < until)
             && filters.has_labels("label", &network.labels)
             && !filters.has_any_label("label!", &network.labels)
-    });
+    };
+    let networks_deleted = control.prune_networks(is_meant).await?;
     Ok(Json(Pruned { networks_deleted }))
 }
 
@@ -139,7 +138,7 @@ pub(super) async fn connect(
     let (network, sandbox) = find(&control, &reference, &container)?;
     let wanted = wanted(network, &endpoint_config)?;
     // A client that does not wait any more leaves nothing half done.
-    let joining = tokio::spawn(async move { control.join(sandbox, &wanted).await });
+    let joining = tokio::spawn(async move { control.join(sandbox, wanted).await });
     let joined = joining.await.map_err(|error| Rejected::new(500, error.to_string()))?;
     joined.map_err(in_dockers_words)?;
     Ok(StatusCode::OK)
