@@ -118,7 +118,13 @@ fn pool(error: &PoolError, own: &str) -> (u16, String) {
             (400, format!("all predefined address pools have been fully subnetted: {own}"))
         }
         PoolError::Outside { address, .. } => (400, outside(*address, own)),
-        PoolError::AlreadyHeld { .. } => (403, format!("Address already in use: {own}")),
+        PoolError::AuxiliaryHeld { name, address, .. } => {
+            let what = format!("failed to allocate secondary ip address ({name}:{address})");
+            (403, format!("{what}: Address already in use: {own}"))
+        }
+        PoolError::AlreadyHeld { .. } | PoolError::Special { .. } => {
+            (403, format!("Address already in use: {own}"))
+        }
         _ => (400, own.to_owned()),
     }
 }
