@@ -18,6 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
 use super::header::{self, APPLICATION, PAGE, SCHEMA};
@@ -87,8 +88,7 @@ fn make(place: &Place) -> Result<(), OpenError> {
 }
 
 fn fill(draft: &Path) -> rusqlite::Result<()> {
-    let flags = flags() | OpenFlags::SQLITE_OPEN_CREATE;
-    let connection = Connection::open_with_flags(draft, flags)?;
+    let connection = Connection::open_with_flags(draft, flags())?;
     // The file is synced as a whole before anybody sees it.
     connection.execute_batch(&format!(
         "PRAGMA page_size = {PAGE}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
@@ -198,11 +198,17 @@ fn refusal(place: &Place, trouble: Trouble) -> OpenError {
     if code == Some(ErrorCode::DatabaseBusy) {
         return OpenError::Locked(file);
     }
-    if code == Some(ErrorCode::NotADatabase) || code == Some(ErrorCode::DatabaseCorrupt) {
-        return OpenError::Damaged { file, damage: Damage::Pages(error.into()) };
-    }
-    // A table that SQLite cannot make sense of, or a value of a kind that nobody wrote.
-    if code.is_none() || code == Some(ErrorCode::Unknown) {
+    let ends_early = error.sqlite_error().is_some_and(|error| {
+        // In the middle of a page.
+        error.extended_code == SQLITE_IOERR_SHORT_READ
+    });
+    let is_damaged = match code {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => true,
+        // A value of a kind that nobody wrote; a table that SQLite cannot make sense of.
+        None | Some(ErrorCode::Unknown) => true,
+        Some(_) => ends_early,
+    };
+    if is_damaged {
         return OpenError::Damaged { file, damage: Damage::Pages(error.into()) };
     }
     OpenError::Read(file, error.into())

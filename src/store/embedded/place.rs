@@ -34,15 +34,18 @@ impl Place {
     pub(super) fn take(folder: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Folder(folder.to_owned(), error);
         make(folder).map_err(failed)?;
-        let folder = fs::canonicalize(folder).map_err(failed)?;
-        let metadata = fs::metadata(&folder).map_err(failed)?;
-        owned(&folder, &metadata)?;
+        let real = fs::canonicalize(folder).map_err(failed)?;
+        let metadata = fs::metadata(&real).map_err(failed)?;
+        if !metadata.is_dir() {
+            return Err(failed(ErrorKind::NotADirectory.into()));
+        }
+        owned(&real, &metadata)?;
         let mode = metadata.mode() & 0o7777;
         if mode & 0o022 != 0 {
-            return Err(OpenError::Exposed { folder, mode });
+            return Err(OpenError::Exposed { folder: real, mode });
         }
-        let lock = lock(&folder)?;
-        Ok(Self { folder, _lock: lock })
+        let lock = lock(&real)?;
+        Ok(Self { folder: real, _lock: lock })
     }
 
     /// Where the database is or belongs.
@@ -55,13 +58,16 @@ impl Place {
         self.folder.join(JOURNAL)
     }
 
-    /// Where a new database is made, out of sight. What is there was never finished, and goes.
+    /// An empty file, out of sight, to make a new database in. What is there was never finished,
+    /// and goes.
     pub(super) fn draft(&self) -> io::Result<PathBuf> {
         let draft = self.folder.join(DRAFT);
         match fs::remove_file(&draft) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(draft),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+        File::options().write(true).create_new(true).mode(0o600).open(&draft)?;
+        Ok(draft)
     }
 
     /// Puts a finished draft where the database belongs, for good.
