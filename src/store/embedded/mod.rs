@@ -13,6 +13,14 @@
 //! What is found at the start is checked before it is believed ([`file`](self::file)), and refused
 //! without a change to the file. `state.lock` keeps a second process out.
 //!
+//! Roads not taken, so that nobody has to walk them twice:
+//!
+//! - *A write-ahead log*, one sync for a commit instead of four. SQLite ends a log at the first
+//!   frame whose checksum is wrong. A flipped bit there would take commits away that were
+//!   acknowledged, and leave a file in which everything is right.
+//! - *`synchronous = NORMAL`*, which leaves out the sync after the truncation. The journal can then
+//!   come back after a loss of power, and the commit goes with it; a test shows it.
+//!
 //! # Sources
 //! [Atomic commit in SQLite](https://sqlite.org/atomiccommit.html),
 //! [how to corrupt a database](https://sqlite.org/howtocorrupt.html),
