@@ -237,10 +237,11 @@ mod tests {
         ];
         for (name, expected) in settings {
             let found = connection.pragma_query_value(None, name, |row| {
-                row.get_ref(0).map(|value| match value {
-                    rusqlite::types::ValueRef::Integer(number) => number.to_string(),
-                    other => other.as_str().unwrap().to_owned(),
-                })
+                let value = row.get_ref(0)?;
+                Ok(value.as_i64().map_or_else(
+                    |_| value.as_str().unwrap().to_owned(),
+                    |number| number.to_string(),
+                ))
             });
             assert_eq!(found.unwrap(), expected, "{name}");
         }
