@@ -10,7 +10,7 @@
 //! is judged by its own conditions against what those before it left, and if the disk refuses the
 //! group, each is tried again alone.
 //!
-//! What is found at the start is checked before it is believed ([`file`](self::file)), and refused
+//! What is found at the start is checked before it is believed ([`mod@file`]), and refused
 //! without a change to the file. `state.lock` keeps a second process out.
 //!
 //! Roads not taken, so that nobody has to walk them twice:
