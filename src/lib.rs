@@ -9,6 +9,7 @@
 //! - [`runtime`] moves frames: workers, the picture they go by, one frame's way. [`port`] is where
 //!   frames enter and leave.
 //! - [`sandbox`] makes network stacks and brings their TAPs to the appliance.
+//! - [`store`] is what an appliance remembers from one life to the next.
 //! - [`sys`] is all of the `unsafe`.
 //!
 //! What should happen to a frame is decided in `weft-switch`, what a frame is in `weft-frame`, who
@@ -26,4 +27,6 @@ pub mod port;
 pub mod runtime;
 pub mod sandbox;
 pub mod socket_path;
+pub mod state_path;
+pub mod store;
 pub mod sys;

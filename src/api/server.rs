@@ -143,7 +143,7 @@ async fn drops(State(control): State<Control>) -> Response {
 }
 
 async fn reload(State(control): State<Control>) -> Result<Json<Changes>, Rejected> {
-    Ok(Json(Changes { changes: control.reload()? }))
+    Ok(Json(Changes { changes: control.reload().await? }))
 }
 
 async fn down(

@@ -7,10 +7,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
+use super::text;
+
 /// Who gives a network its addresses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ipam {
     /// The one that does.
+    #[serde(with = "text")]
     pub driver: IpamDriver,
     /// What it is told. The drivers here know no options; they are kept for whoever asks.
     pub options: BTreeMap<String, String>,

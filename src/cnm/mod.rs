@@ -33,13 +33,14 @@ pub mod options;
 pub mod parent;
 pub mod plan;
 pub mod refusal;
+mod text;
 
 pub use declared::{Attach, Declared, DeclaredEndpoint, DeclaredNetwork};
 pub use driver::{Driver, DriverError, NetworkDriver};
 pub use endpoint::{Endpoint, EndpointKind, EndpointSpec};
 pub use id::Id;
 pub use ipam::{Ipam, IpamDriver, IpamDriverError};
-pub use model::{BuiltIns, Edit, Model, Outcome};
+pub use model::{BuiltIns, Changed, Edit, Model, Outcome};
 pub use network::{Network, NetworkSpec, NetworkUpdate, Origin, Subnet, SubnetSpec};
 pub use options::{LiveOptions, NetworkOptions, OptionError, Spoof};
 pub use parent::{Parent, UplinkOptions};

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 use weft_frame::MacAddr;
 
 use super::driver::Driver;
@@ -15,6 +16,7 @@ use super::endpoint::Endpoint;
 use super::id::Id;
 use super::ipam::Ipam;
 use super::options::{LiveOptions, NetworkOptions};
+use super::text;
 
 /// How many subnets one network may have.
 pub const MAX_SUBNETS: usize = 16;
@@ -53,7 +55,8 @@ pub struct NetworkSpec {
 }
 
 /// A subnet that somebody asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct SubnetSpec {
     /// The subnet; `None` is an IPv4 subnet from the default pools, and then nothing else is given.
     pub subnet: Option<IpNetwork>,
@@ -66,7 +69,8 @@ pub struct SubnetSpec {
 }
 
 /// The door a network or an endpoint came through, and so who may take it away again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// Always there: `bridge`, `host`, `none`.
     BuiltIn,
@@ -88,13 +92,15 @@ pub struct NetworkUpdate {
 }
 
 /// A network that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Network {
     /// Its id.
     pub id: Id,
     /// Its name.
     pub name: String,
     /// What kind of thing it is.
+    #[serde(with = "text")]
     pub driver: Driver,
     /// Its subnets. Empty for drivers and IPAM drivers without addresses, and for `bridge` until its
     /// first endpoint.
@@ -110,6 +116,7 @@ pub struct Network {
     /// Who gives it its addresses.
     pub ipam: Ipam,
     /// Its options.
+    #[serde(with = "text::options")]
     pub options: NetworkOptions,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -120,7 +127,8 @@ pub struct Network {
 }
 
 /// A subnet of a network that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Subnet {
     /// The subnet.
     pub subnet: IpNetwork,

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
+use weft_frame::MacAddr;
 use weft_switch::UplinkMode;
 
 use super::id::{listed, nearest};
@@ -29,7 +30,7 @@ pub const MAX_MTU: u16 = 65_521;
 pub const DEFAULT_FDB_CAPACITY: u32 = 4096;
 
 /// The options of a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct NetworkOptions {
     /// What can change while the network runs.
     pub live: LiveOptions,
@@ -65,6 +66,17 @@ pub enum Spoof {
     /// Such frames pass; for routers, VRRP and nested networks.
     Allow,
 }
+
+// Who asked for an MTU matters where it could be the parent's, and nowhere else.
+impl PartialEq for NetworkOptions {
+    fn eq(&self, other: &Self) -> bool {
+        let parts =
+            |own: &Self| (own.live, own.mtu, own.has_parents_mtu(), own.fdb_capacity, own.uplink);
+        parts(self) == parts(other)
+    }
+}
+
+impl Eq for NetworkOptions {}
 
 impl Default for NetworkOptions {
     fn default() -> Self {
@@ -172,6 +184,19 @@ impl NetworkOptions {
         Ok(options)
     }
 
+    /// Whether the MTU is the parent's, and not one that somebody asked for.
+    pub fn has_parents_mtu(&self) -> bool {
+        self.uplink.parent.is_some() && !self.mtu_given
+    }
+
+    /// Takes over what a parent has.
+    pub fn take_over(&mut self, mtu: u16, mac: MacAddr) {
+        if self.has_parents_mtu() {
+            self.mtu = mtu;
+        }
+        self.uplink.mac = Some(mac);
+    }
+
     /// Sets one option from its name and value.
     ///
     /// # Errors
@@ -207,8 +232,7 @@ impl NetworkOptions {
     /// The options as pairs of strings, in a fixed order; `parse` of them gives them back.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let mut pairs = self.live.pairs();
-        let is_parents = self.uplink.parent.is_some();
-        if self.mtu_given || (self.mtu != DEFAULT_MTU && !is_parents) {
+        if !self.has_parents_mtu() {
             pairs.push((Key::Mtu.name(), self.mtu.to_string()));
         }
         pairs.push((Key::FdbCapacity.name(), self.fdb_capacity.to_string()));
@@ -434,10 +458,12 @@ mod tests {
     fn what_a_parent_gave_is_not_written_as_if_somebody_had_asked_for_it() {
         let mut options =
             NetworkOptions::parse([("parent", "eth0"), ("macvlan_mode", "")]).unwrap();
-        options.mtu = 9000;
+        options.take_over(9000, MacAddr([2; 6]));
+        assert_eq!((options.mtu, options.uplink.mac), (9000, Some(MacAddr([2; 6]))));
         assert_eq!(options.chosen(), [("parent", "eth0".to_owned())]);
-        options.set("mtu", "1500").unwrap();
-        assert_eq!(options.chosen()[0], ("mtu", "1500".to_owned()));
+        options.set("mtu", "1400").unwrap();
+        options.take_over(9000, MacAddr([2; 6]));
+        assert_eq!(options.chosen()[0], ("mtu", "1400".to_owned()));
         options.set("parent", "").unwrap();
         assert_eq!(options.uplink.parent, None);
     }

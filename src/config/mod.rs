@@ -26,6 +26,7 @@ mod endpoint;
 mod finding;
 mod network;
 mod section;
+mod store;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -39,6 +40,7 @@ pub use appliance::{Appliance, MAX_WORKERS};
 pub use finding::{Finding, Report};
 use finding::{Findings, position};
 use section::Section;
+pub use store::StorePlace;
 
 /// The largest file that is read: 1 MiB.
 pub const MAX_OCTETS: u64 = 1 << 20;
@@ -48,6 +50,8 @@ pub const MAX_OCTETS: u64 = 1 << 20;
 pub struct Config {
     /// How the process itself is set up.
     pub appliance: Appliance,
+    /// Where what exists is kept.
+    pub store: StorePlace,
     /// Where subnets come from for networks that name none. IPv6 is not among them unless the file
     /// says so: its prefix is drawn once per host and added by whoever keeps it.
     pub default_address_pools: DefaultPools,
@@ -60,6 +64,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             appliance: Appliance::default(),
+            store: StorePlace::Usual,
             default_address_pools: DefaultPools::docker(),
             declared: Declared::default(),
         }
@@ -153,9 +158,8 @@ impl Config {
     fn read(text: &str, root: &DeTable<'_>, findings: &mut Findings) -> Self {
         let root = Section::new("", root);
         root.refuse_others(
-            &["appliance", "ipam", "networks", "endpoints"],
+            &["appliance", "store", "ipam", "networks", "endpoints"],
             &[
-                ("store", "this version keeps no state on disk"),
                 ("underlay", "this version has no tunnels"),
                 ("metrics", "this version has no metrics listener"),
                 ("docker", "this version does not serve Docker's plugin protocol"),
@@ -163,6 +167,7 @@ impl Config {
             findings,
         );
         let appliance = appliance::read(&root, findings);
+        let store = store::read(&root, findings);
         let default_address_pools = appliance::read_pools(&root, findings);
         let networks = network::read_all(&root, findings);
         let endpoints = endpoint::read_all(&root, findings);
@@ -177,7 +182,7 @@ impl Config {
                 .filter_map(|endpoint| Some((endpoint.name.clone(), endpoint.declared()?)))
                 .collect(),
         };
-        Self { appliance, default_address_pools, declared }
+        Self { appliance, store, default_address_pools, declared }
     }
 }
 

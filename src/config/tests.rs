@@ -41,7 +41,7 @@ fn a_file_is_read_into_what_it_declares() {
 
     let blue = &config.declared.networks["blue"];
     assert_eq!((blue.driver, blue.internal, blue.ipv6), (Driver::Bridge, false, true));
-    let options = [("storm-control", "1000/s"), ("mtu", "1500")];
+    let options = [("storm-control", "1000/s")];
     assert_eq!(blue.options, NetworkOptions::parse(options).unwrap());
     let [v4, v6] = blue.subnets.as_slice() else {
         panic!("{:?}", blue.subnets);

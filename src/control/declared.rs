@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use super::failure::Rejected;
 use super::managed::Managed;
 use super::uplinks::open_parent;
-use super::{Control, State, new_id, unix_millis};
+use super::{Control, State, durable, new_id, unix_millis};
 use crate::cnm::plan::{Change, plan};
-use crate::cnm::{Declared, DeclaredEndpoint, Edit, Id, Model};
+use crate::cnm::{Declared, Edit, Id, Model, Origin};
 use crate::config::Config;
 use crate::port::packet::Packet;
 
@@ -16,40 +16,43 @@ impl Control {
     ///
     /// # Errors
     /// When there is no file, it has an error, or a change breaks a rule; then nothing has changed.
-    pub(crate) fn reload(&self) -> Result<Vec<String>, Rejected> {
+    pub(crate) async fn reload(&self) -> Result<Vec<String>, Rejected> {
         let file: PathBuf = self.settings().file.clone().ok_or_else(|| {
             Rejected::new(400, "this appliance was started without a file")
                 .help("start it with `weft up FILE` to have something to reload")
         })?;
         let config =
             Config::load(&file).map_err(|errors| Rejected::new(400, errors.to_string()))?;
-        self.declare(&config.declared)
+        self.declare(config.declared).await
     }
 
     /// Makes things as `wanted` declares them; a line for each change.
     ///
     /// # Errors
     /// The first change that breaks a rule; then nothing has changed.
-    pub(crate) fn declare(&self, wanted: &Declared) -> Result<Vec<String>, Rejected> {
-        let changes = {
-            let state = &mut *self.state();
-            state.refuse_when_ending()?;
-            let changes = plan(&state.declared, wanted);
+    pub(crate) async fn declare(&self, wanted: Declared) -> Result<Vec<String>, Rejected> {
+        let edit = move |state: &mut State| {
+            let changes = plan(&state.declared, &wanted);
             state.refuse_to_cut_off(&changes)?;
-            // The rules are tried on a copy, and no step after them can fail.
-            let mut model = state.model.clone();
-            let tried = changes.iter().map(|change| edit(&mut model, change));
+            let tried = changes.iter().map(|change| edit(&mut state.model, change));
             let effects = tried.collect::<Result<Vec<Effect>, Rejected>>()?;
-            state.model = model;
-            state.hosts.clear();
-            for change in &changes {
-                state.declared.apply(change);
-            }
-            for effect in effects {
-                state.bring_about(self, effect);
-            }
-            changes
+            state.declarations = durable::declarations(&changes, &wanted);
+            Ok((changes, effects))
         };
+        let control = self.clone();
+        let changes = self
+            .turn(edit, move |state, (changes, effects)| {
+                for change in &changes {
+                    state.declared.apply(change);
+                }
+                for effect in effects {
+                    state.bring_about(effect);
+                }
+                state.serves = true;
+                state.serve(&control);
+                changes
+            })
+            .await?;
         self.membership_changed();
         for change in &changes {
             tracing::info!("{change}");
@@ -60,11 +63,11 @@ impl Control {
 
 /// What follows from a change outside the model.
 enum Effect {
+    Nothing,
     Retract(String),
     RemoveSwitch(Id),
     UpdateSwitch(Id),
     AddSwitch(Id, Option<Packet>),
-    Serve(String, Box<DeclaredEndpoint>),
 }
 
 /// Carries a change out on the model.
@@ -97,7 +100,7 @@ fn edit(model: &mut Model, change: &Change) -> Result<Effect, Rejected> {
         }
         Change::AddEndpoint { name, endpoint } => {
             model.apply(Edit::AddEndpoint(endpoint.spec(name, fresh_id()?)))?;
-            Effect::Serve(name.clone(), endpoint.clone())
+            Effect::Nothing
         }
     })
 }
@@ -125,20 +128,30 @@ impl State {
         Ok(())
     }
 
-    fn bring_about(&mut self, control: &Control, effect: Effect) {
+    fn bring_about(&mut self, effect: Effect) {
         match effect {
+            Effect::Nothing => {}
             Effect::Retract(name) => self.retract(&name),
-            Effect::RemoveSwitch(id) => self.runtime.remove_switch(id),
+            Effect::RemoveSwitch(id) => self.network_removed(id),
             Effect::UpdateSwitch(id) => {
                 if let Some(network) = self.model.network(id) {
                     self.runtime.update_switch(id, network.options.live);
                 }
             }
             Effect::AddSwitch(id, packet) => self.add_switch(id, packet),
-            Effect::Serve(name, endpoint) => {
-                let managed = Managed::start(control, &name, &endpoint);
-                self.managed.insert(name, managed);
+        }
+    }
+
+    /// Starts what serves the declared endpoints, where it has not been started yet.
+    fn serve(&mut self, control: &Control) {
+        for (name, endpoint) in &self.declared.endpoints {
+            if !self.managed.contains_key(name) {
+                let managed = Managed::start(control, name, endpoint);
+                self.managed.insert(name.clone(), managed);
             }
+        }
+        for endpoint in self.model.endpoints().filter(|own| own.origin == Origin::File) {
+            self.hosts.changed(endpoint.network);
         }
     }
 

@@ -75,7 +75,9 @@ impl State {
             let name = name.chars().take(MAX_NAME + 1).collect();
             return Err(Refusal::BadName { what: "a sandbox", name }.into());
         }
-        if self.names.taken.contains(name) {
+        let awaited = request.sandbox.and_then(|id| self.awaited.get(&id));
+        let is_its_own = awaited.is_some_and(|awaited| awaited.name == *name);
+        if self.names.taken.contains(name) && !is_its_own {
             let message = format!("the name {name} is taken by another sandbox");
             return Err(Rejected::new(409, message)
                 .help("choose another name; `weft ps` lists the names in use"));

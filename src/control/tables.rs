@@ -131,6 +131,14 @@ impl State {
         })
     }
 
+    /// The sandbox that an endpoint of the file has at the moment.
+    pub(crate) fn serving(&self, endpoint: Id) -> Option<Id> {
+        let declared = self.sandboxes.values().filter(|sandbox| sandbox.declared);
+        let mut serving = declared
+            .filter(|sandbox| sandbox.endpoints.iter().any(|own| own.assigned.id == endpoint));
+        serving.next().map(|sandbox| sandbox.id)
+    }
+
     fn attached(&self) -> impl Iterator<Item = (&Sandbox, &Attached)> {
         self.sandboxes
             .values()

@@ -23,7 +23,7 @@ pub(super) fn open_parent(wish: &mut NetworkSpec) -> Result<Option<Packet>, Reje
     let Some(parent) = options.uplink.parent else { return Ok(None) };
     let packet = open(parent)?;
     let Some(facts) = packet.facts() else { return Ok(None) };
-    let most = facts.mtu.min(u32::from(MAX_MTU)) as u16;
+    let most = most(facts.mtu);
     if options.mtu_given && options.mtu > most {
         let message = format!(
             "an MTU of {} is more than parent interface {parent} takes, which is {most}",
@@ -31,11 +31,13 @@ pub(super) fn open_parent(wish: &mut NetworkSpec) -> Result<Option<Packet>, Reje
         );
         return Err(Rejected::new(400, message).help("leave it out to have the parent's"));
     }
-    if !options.mtu_given {
-        options.mtu = most;
-    }
-    options.uplink.mac = Some(facts.mac);
+    options.take_over(most, facts.mac);
     Ok(Some(packet))
+}
+
+/// The MTU that networks can have on an interface with this one.
+fn most(mtu: u32) -> u16 {
+    mtu.min(u32::from(MAX_MTU)) as u16
 }
 
 impl From<UplinkError> for Rejected {
@@ -51,6 +53,28 @@ impl From<UplinkError> for Rejected {
 }
 
 impl State {
+    /// Makes the switches of all networks that there are, when an appliance takes them up.
+    ///
+    /// A parent that cannot be opened now is waited for: its network was made when it could.
+    pub(super) fn add_switches(&mut self) {
+        let networks: Vec<Id> = self.model.networks().map(|network| network.id).collect();
+        for id in networks {
+            let parent = self.model.network(id).and_then(|network| network.options.uplink.parent);
+            let packet = parent.and_then(|parent| {
+                let opened = open(parent);
+                let explained = |error: &UplinkError| {
+                    let reason = crate::cli::chain(error);
+                    tracing::warn!(reason, "a network has no way out for now");
+                };
+                opened.inspect_err(explained).ok()
+            });
+            if let Some(facts) = packet.as_ref().and_then(Packet::facts) {
+                self.model.observe_parent(id, most(facts.mtu), facts.mac);
+            }
+            self.add_switch(id, packet);
+        }
+    }
+
     /// Makes the switch of a network that the model has, with its uplink if it has one.
     ///
     /// `packet` is its parent, opened; without it the place is kept until the parent is there.

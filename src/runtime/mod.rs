@@ -90,6 +90,8 @@ pub struct Runtime {
     workers: Vec<Handle>,
     clock: Clock,
     switches: BTreeMap<Id, SwitchState>,
+    /// The switches with ports, by the numbers that the picture has them under.
+    live: BTreeMap<NetworkId, Id>,
     ports: BTreeMap<PortId, PortState>,
     uplinks: BTreeMap<Id, UplinkState>,
     /// Numbers of ports that a worker may still hold.
@@ -102,13 +104,21 @@ pub struct Runtime {
 
 #[derive(Debug)]
 struct SwitchState {
-    number: NetworkId,
-    fdb: Arc<Fdb>,
+    /// What it has while it has ports. A network that nobody is in costs nothing here.
+    live: Option<Live>,
     options: LiveOptions,
     mtu: u16,
+    fdb_capacity: u32,
     ageing: usize,
     /// What was counted at ports of this network that have gone since.
     past: Past,
+}
+
+#[derive(Debug)]
+struct Live {
+    number: NetworkId,
+    fdb: Arc<Fdb>,
+    ports: usize,
 }
 
 #[derive(Debug)]
@@ -139,6 +149,7 @@ impl Runtime {
             workers,
             clock,
             switches: BTreeMap::new(),
+            live: BTreeMap::new(),
             ports: BTreeMap::new(),
             uplinks: BTreeMap::new(),
             retired: HashMap::new(),
@@ -156,25 +167,15 @@ impl Runtime {
 
     /// Makes a switch for a network.
     pub fn add_switch(&mut self, network: Id, options: &NetworkOptions) {
-        let used: std::collections::BTreeSet<u16> =
-            self.switches.values().map(|switch| switch.number.0).collect();
-        let Some(number) = (0..u16::MAX).find(|number| !used.contains(number)) else {
-            // The model has fewer networks than there are numbers.
-            debug_assert!(false, "more switches than the model allows");
-            return;
-        };
-        let capacity = options.fdb_capacity as usize;
-        let seed = self.seed.rotate_left(u32::from(number)) ^ u64::from(number);
         let switch = SwitchState {
-            number: NetworkId(number),
-            fdb: Arc::new(Fdb::new(capacity, capacity / SHARES, seed)),
+            live: None,
             options: options.live,
             mtu: options.mtu,
+            fdb_capacity: options.fdb_capacity,
             ageing: 0,
             past: Past::default(),
         };
         self.switches.insert(network, switch);
-        self.publish();
     }
 
     /// Changes what can change on a running switch.
@@ -184,16 +185,23 @@ impl Runtime {
         let storm = options.storm_control.map(std::num::NonZeroU32::get);
         for state in self.ports.values_mut().filter(|state| state.network == network) {
             state.storm = storm.map(new_storm_control);
-            pin_station(&switch.fdb, &state.station, state.port.id, options.spoof);
+            if let Some(live) = &switch.live {
+                pin_station(&live.fdb, &state.station, state.port.id, options.spoof);
+            }
         }
-        self.publish();
+        if switch.live.is_some() {
+            self.publish();
+        }
     }
 
     /// Removes a network's switch and its uplink. Its other ports must have gone before.
     pub fn remove_switch(&mut self, network: Id) {
         self.remove_uplink(network);
-        self.switches.remove(&network);
-        self.publish();
+        let live = self.switches.remove(&network).and_then(|switch| switch.live);
+        if let Some(live) = live {
+            self.live.remove(&live.number);
+            self.publish();
+        }
     }
 
     /// Adds a port to a network's switch.
@@ -206,16 +214,35 @@ impl Runtime {
         station: Station,
         descriptor: OwnedFd,
     ) -> Result<PortId, AddPortError> {
+        let medium = station.medium;
+        self.insert_port(network, station, |id, mtu, workers| match medium {
+            Medium::Tap => Ok(Port::tap(id, mtu, workers, descriptor)?),
+            Medium::Stream => Ok(Port::stream(id, mtu, workers, descriptor)?),
+            Medium::Uplink(_) => Err(AddPortError::NotEndpoint),
+        })
+    }
+
+    /// Makes a port, by its number, its MTU and the number of workers, and shows it to them.
+    fn insert_port(
+        &mut self,
+        network: Id,
+        station: Station,
+        make: impl FnOnce(PortId, u16, usize) -> Result<Port, AddPortError>,
+    ) -> Result<PortId, AddPortError> {
         let id = self.free_number().ok_or(AddPortError::NoNumber)?;
-        let switch = self.switches.get(&network).ok_or(AddPortError::NoSwitch)?;
-        let count = self.workers.len();
-        let port = match station.medium {
-            Medium::Tap => Port::tap(id, switch.mtu, count, descriptor)?,
-            Medium::Stream => Port::stream(id, switch.mtu, count, descriptor)?,
-            Medium::Uplink(_) => return Err(AddPortError::NotEndpoint),
-        };
+        let switch = self.switches.get_mut(&network).ok_or(AddPortError::NoSwitch)?;
+        let port = make(id, switch.mtu, self.workers.len())?;
         self.last_number = id.get();
-        pin_station(&switch.fdb, &station, id, switch.options.spoof);
+        let live = switch.live.get_or_insert_with(|| {
+            let number = free_network(&self.live);
+            self.live.insert(number, network);
+            let seed = self.seed.rotate_left(u32::from(number.0)) ^ u64::from(number.0);
+            let capacity = switch.fdb_capacity as usize;
+            let fdb = Arc::new(Fdb::new(capacity, capacity / SHARES, seed));
+            Live { number, fdb, ports: 0 }
+        });
+        live.ports += 1;
+        pin_station(&live.fdb, &station, id, switch.options.spoof);
         let storm = switch.options.storm_control.map(|rate| new_storm_control(rate.get()));
         let port = Arc::new(port);
         self.ports.insert(id, PortState { port, network, station, storm, reader: 0 });
@@ -226,11 +253,20 @@ impl Runtime {
     /// Removes a port; its counters go on in the network's sum of past ports.
     pub fn remove_port(&mut self, id: PortId) {
         let Some(state) = self.ports.remove(&id) else { return };
-        self.publish();
         let Some(switch) = self.switches.get_mut(&state.network) else { return };
-        switch.fdb.forget(id);
-        let closing = self.closer.close(state.port, Arc::clone(&switch.past));
-        self.retired.insert(id, (closing, Arc::clone(&switch.fdb)));
+        let Some(live) = &mut switch.live else { return };
+        let fdb = Arc::clone(&live.fdb);
+        live.ports -= 1;
+        if live.ports == 0 {
+            // All that was learned was learned from its ports.
+            self.live.remove(&live.number);
+            switch.live = None;
+        }
+        let past = Arc::clone(&switch.past);
+        self.publish();
+        fdb.forget(id);
+        let closing = self.closer.close(state.port, past);
+        self.retired.insert(id, (closing, fdb));
     }
 
     /// Does what has to be done from time to time: ages the FDBs, frees the numbers of ports that
@@ -239,9 +275,11 @@ impl Runtime {
         self.tend_uplinks();
         self.balance();
         let now = self.clock.now();
-        for switch in self.switches.values_mut() {
+        for id in self.live.values() {
+            let Some(switch) = self.switches.get_mut(id) else { continue };
+            let Some(live) = &switch.live else { continue };
             let age = switch.options.fdb_age_s;
-            switch.ageing = switch.fdb.age(now, age, switch.ageing, AGEING_BUDGET);
+            switch.ageing = live.fdb.age(now, age, switch.ageing, AGEING_BUDGET);
         }
         self.retired.retain(|id, (port, fdb)| {
             let held = port.strong_count() > 0;
@@ -306,9 +344,10 @@ impl Runtime {
     /// A network's FDB: each entry with its age in seconds.
     pub fn fdb(&self, network: Id) -> Vec<(Entry, u32)> {
         let now = self.clock.now();
-        let Some(switch) = self.switches.get(&network) else { return Vec::new() };
+        let live = self.switches.get(&network).and_then(|switch| switch.live.as_ref());
+        let Some(live) = live else { return Vec::new() };
         let mut entries: Vec<_> =
-            switch.fdb.entries().map(|entry| (entry, entry.age_s(now))).collect();
+            live.fdb.entries().map(|entry| (entry, entry.age_s(now))).collect();
         entries.sort_by_key(|(entry, _)| (entry.port, entry.address));
         entries
     }
@@ -332,12 +371,14 @@ impl Runtime {
 
     fn publish(&mut self) {
         let mut topology = Topology::builder();
-        for switch in self.switches.values() {
-            topology = topology.network(switch.number, Arc::clone(&switch.fdb));
+        let live = |id| self.switches.get(id).and_then(|own: &SwitchState| own.live.as_ref());
+        for live in self.live.values().filter_map(live) {
+            topology = topology.network(live.number, Arc::clone(&live.fdb));
         }
         for state in self.ports.values() {
-            if let Some(switch) = self.switches.get(&state.network) {
-                topology = topology.port(state.port.id, config(switch, state));
+            let Some(switch) = self.switches.get(&state.network) else { continue };
+            if let Some(live) = &switch.live {
+                topology = topology.port(state.port.id, config(live.number, switch, state));
             }
         }
         let ports = self.ports.values().map(|state| (Arc::clone(&state.port), state.reader));
@@ -355,13 +396,18 @@ impl Drop for Runtime {
     }
 }
 
+/// A number that no switch has: the one after the highest, or else the lowest that is free.
+fn free_network(live: &BTreeMap<NetworkId, Id>) -> NetworkId {
+    let highest = live.keys().next_back().map_or(0, |last| last.0);
+    let free = (highest..=u16::MAX).chain(0..highest).map(NetworkId);
+    let mut free = free.filter(|number| !live.contains_key(number));
+    free.next().expect("each switch here has a port, and there are no more ports than numbers")
+}
+
 /// What the switch has to know of a port.
-fn config(switch: &SwitchState, state: &PortState) -> PortConfig {
-    let open = PortConfig {
-        storm: state.storm.clone(),
-        mtu: switch.mtu,
-        ..PortConfig::open(switch.number)
-    };
+fn config(network: NetworkId, switch: &SwitchState, state: &PortState) -> PortConfig {
+    let open =
+        PortConfig { storm: state.storm.clone(), mtu: switch.mtu, ..PortConfig::open(network) };
     if let Medium::Uplink(mode) = state.station.medium {
         return PortConfig { uplink: Some(mode), ..open };
     }

@@ -10,7 +10,7 @@ use std::io;
 use rustix::io::Errno;
 use weft_switch::{PortId, UplinkMode};
 
-use super::{Medium, PortState, Runtime, Station};
+use super::{Medium, Runtime, Station};
 use crate::cnm::{Id, Parent};
 use crate::port::packet::Packet;
 use crate::port::{Port, PortKind};
@@ -120,10 +120,7 @@ pub fn open(parent: Parent) -> Result<Packet, UplinkError> {
 impl Runtime {
     /// Gives a network that has a switch its uplink.
     pub fn add_uplink(&mut self, network: Id, parent: Parent, mode: UplinkMode, packet: Packet) {
-        let Some(port) = self.add_packet(network, mode, packet) else {
-            tracing::error!(%parent, "no port is left for the uplink");
-            return;
-        };
+        let Some(port) = self.add_packet(network, mode, packet) else { return };
         let condition = Condition::Up;
         self.uplinks.insert(network, UplinkState { parent, mode, port, condition });
         self.tend_uplinks();
@@ -182,19 +179,15 @@ impl Runtime {
 
     /// Makes a port of a packet socket.
     fn add_packet(&mut self, network: Id, mode: UplinkMode, packet: Packet) -> Option<PortId> {
-        let id = self.free_number()?;
-        let switch = self.switches.get(&network)?;
         let station = Station {
             mac: packet.mac().unwrap_or_default(),
             addresses: Vec::new(),
             medium: Medium::Uplink(mode),
         };
-        let storm = switch.options.storm_control.map(|rate| super::new_storm_control(rate.get()));
-        let port = std::sync::Arc::new(Port::packet(id, switch.mtu, self.workers.len(), packet));
-        self.last_number = id.get();
-        self.ports.insert(id, PortState { port, network, station, storm, reader: 0 });
-        self.publish();
-        Some(id)
+        let made = self.insert_port(network, station, |id, mtu, workers| {
+            Ok(Port::packet(id, mtu, workers, packet))
+        });
+        made.inspect_err(|error| tracing::error!(%error, "no uplink can be made")).ok()
     }
 }
 

@@ -284,14 +284,33 @@ fn a_parent_may_go_down_and_away_and_come_back(world: &World) {
 
 fn an_appliance_that_comes_back_takes_the_parent_again(world: &World) {
     let physical = Physical::build(world);
+    physical.near.run("ip link set eth0 mtu 1400").ok();
     let up = physical.up(world, &file("parent = \"eth0\""));
+    world.weft("network create -d macvlan -o parent=eth0.7 -o mode=vepa by-hand").ok();
     let _ann = world.sandbox("ann", "--network lan,ip=10.250.0.11");
+    let before = world.status().unwrap().uplinks.len();
     up.signal(Signal::KILL);
     drop(up);
-    let _up = physical.up(world, &file("parent = \"eth0\""));
+    let up = physical.up(world, &file("parent = \"eth0\""));
     eventually("ann has come back", || (world.names() == ["ann"]).then_some(()));
-    world.exec("ann", "ping -c 2 -i 0.3 -W 5 10.250.0.1").ok();
-    assert_eq!(condition(world), "up");
+    let ping = || (world.exec("ann", "ping -c 1 -W 1 10.250.0.1").code == 0).then_some(());
+    eventually("ann reaches the outside", ping);
+    let uplinks = || world.status().unwrap().uplinks;
+    assert!(before == 2 && uplinks().len() == 2, "{:?}", uplinks());
+    assert!(uplinks().iter().all(|own| own.condition == "up"), "{:?}", uplinks());
+    let bob = world.sandbox("bob", "--network by-hand");
+    assert_eq!((world.endpoint("ann").mtu, world.endpoint("bob").mtu), (1400, 1400));
+    drop(bob);
+    // One that is not there yet when the appliance is, is waited for.
+    up.signal(Signal::KILL);
+    drop(up);
+    physical.near.run("ip link delete eth0").ok();
+    let _up = physical.up(world, &file("parent = \"eth0\""));
+    assert!(uplinks().iter().all(|own| own.condition == "gone"), "{:?}", uplinks());
+    physical.plug("p0", &physical.near);
+    wait_until(world, "up");
+    eventually("ann is back", || (world.names() == ["ann"]).then_some(()));
+    eventually("ann reaches the outside again", ping);
 }
 
 fn nonsense_from_outside_ends_as_counted_drops(world: &World) {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use weft_ipam::{Family, PoolError};
 
 use crate::api::shapes::Failure;
-use crate::cnm::{DriverError, Refusal};
+use crate::cnm::{DriverError, OptionError, Refusal};
 use crate::control::failure::Rejected;
 
 /// The same rejection for a client of Docker's.
@@ -72,6 +72,13 @@ fn said(refusal: &Refusal, own: &str) -> (u16, String) {
             (404, format!("plugin {driver:?} not found: {own}"))
         }
         Refusal::IpamDriver(error) => (404, format!("plugin {:?} not found: {own}", error.driver)),
+        Refusal::Option(OptionError::Value { key, value, .. }) if key.ends_with("mode") => (
+            400,
+            format!(
+                "requested macvlan mode '{value}' is not valid, 'bridge' mode is the macvlan driver \
+                 default: {own}"
+            ),
+        ),
         Refusal::BadName { .. } => (400, format!("invalid name: {own}")),
         Refusal::SubnetMissing { .. } | Refusal::NoPools { .. } | Refusal::WithoutIpv4 { .. } => {
             (400, format!("invalid network config: {own}"))
@@ -123,7 +130,13 @@ fn pool(error: &PoolError, own: &str) -> (u16, String) {
             (400, format!("all predefined address pools have been fully subnetted: {own}"))
         }
         PoolError::Outside { address, .. } => (400, outside(*address, own)),
-        PoolError::AlreadyHeld { .. } => (403, format!("Address already in use: {own}")),
+        PoolError::AuxiliaryHeld { name, address, .. } => {
+            let what = format!("failed to allocate secondary ip address ({name}:{address})");
+            (403, format!("{what}: Address already in use: {own}"))
+        }
+        PoolError::AlreadyHeld { .. } | PoolError::Special { .. } => {
+            (403, format!("Address already in use: {own}"))
+        }
         _ => (400, own.to_owned()),
     }
 }

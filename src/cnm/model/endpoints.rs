@@ -30,12 +30,10 @@ impl Model {
             }
         })?;
 
-        let members = self.members.entry(network).or_default();
-        members.by_name.insert(spec.name.clone(), spec.id);
-        members.by_mac.extend(mac.map(|mac| (mac, spec.id)));
         let id = spec.id;
-        let endpoint = Endpoint {
+        self.insert_endpoint(Endpoint {
             id,
+            sandbox: spec.sandbox,
             name: spec.name,
             network,
             mac,
@@ -44,19 +42,12 @@ impl Model {
             ifname: spec.ifname,
             kind: spec.kind,
             origin: spec.origin,
-        };
-        self.endpoints.insert(id, endpoint);
+        });
         Ok(Outcome::EndpointAdded(id))
     }
 
     pub(super) fn remove_endpoint(&mut self, id: Id) -> Result<Outcome, Refusal> {
-        let endpoint = self.endpoints.remove(&id).ok_or(Refusal::UnknownEndpoint { id })?;
-        let members = self.members.entry(endpoint.network).or_default();
-        members.by_name.remove(&endpoint.name);
-        if let Some(mac) = endpoint.mac {
-            members.by_mac.remove(&mac);
-        }
-        endpoint.addresses.iter().for_each(|address| self.addresses.release(*address));
+        let endpoint = self.take_endpoint(id).ok_or(Refusal::UnknownEndpoint { id })?;
         Ok(Outcome::EndpointRemoved(Box::new(endpoint)))
     }
 
@@ -127,7 +118,7 @@ impl Model {
         free.map(Some).ok_or_else(taken)
     }
 
-    fn mac_holder(&self, network: &Network, mac: MacAddr) -> Option<String> {
+    pub(super) fn mac_holder(&self, network: &Network, mac: MacAddr) -> Option<String> {
         if mac == network.gateway_mac() {
             return Some("the gateway".to_owned());
         }

@@ -52,6 +52,7 @@ impl Model {
     ) -> Result<Outcome, Refusal> {
         let id = self.resolve(reference)?.id;
         let network = self.networks.get_mut(&id).expect("a resolved network is there");
+        self.journal.network(id, Some(network));
         let was = network.options.live;
         network.options.live = update.options;
         network.driver.behaviour().arrange(&mut network.options);
@@ -71,10 +72,7 @@ impl Model {
         if !by.is_empty() {
             return Err(Refusal::NetworkInUse { network: name, id, by });
         }
-        let network = self.networks.remove(&id).expect("a resolved network is there");
-        self.by_name.remove(&network.name);
-        self.members.remove(&id);
-        self.remove_subnets(&network.subnets);
+        let network = self.take_network(id).expect("a resolved network is there");
         Ok(Outcome::NetworkRemoved(Box::new(network)))
     }
 
@@ -97,6 +95,7 @@ impl Model {
         let spec = SubnetSpec { subnet: former, ..SubnetSpec::default() };
         let subnet = self.add_subnet(&name, &spec, Family::V4)?;
         let network = self.networks.get_mut(&id).expect("a resolved network is there");
+        self.journal.network(id, Some(network));
         network.subnets.push(subnet);
         Ok(true)
     }
@@ -197,16 +196,29 @@ impl Model {
         spec: &SubnetSpec,
         family: Family,
     ) -> Result<Subnet, Refusal> {
-        self.addresses.add(spec, family).map_err(|source| {
-            if let PoolError::Overlap { pool, other } = source {
-                let network = self.owner(other).map_or(network, |owner| &owner.name).to_owned();
-                return Refusal::Overlap { subnet: pool, other, network };
-            }
-            Refusal::Pool { network: network.to_owned(), source }
-        })
+        self.addresses.add(spec, family).map_err(|source| self.pool_refusal(network, source))
     }
 
-    fn remove_subnets(&mut self, subnets: &[Subnet]) {
+    fn pool_refusal(&self, network: &str, source: PoolError) -> Refusal {
+        if let PoolError::Overlap { pool, other } = source {
+            let network = self.owner(other).map_or(network, |owner| &owner.name).to_owned();
+            return Refusal::Overlap { subnet: pool, other, network };
+        }
+        Refusal::Pool { network: network.to_owned(), source }
+    }
+
+    /// Makes the pools of a network that existed before, or none.
+    pub(super) fn restore_subnets(&mut self, network: &Network) -> Result<(), Refusal> {
+        for (place, subnet) in network.subnets.iter().enumerate() {
+            if let Err(source) = self.addresses.restore(subnet) {
+                self.remove_subnets(&network.subnets[..place]);
+                return Err(self.pool_refusal(&network.name, source));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_subnets(&mut self, subnets: &[Subnet]) {
         subnets.iter().for_each(|subnet| self.addresses.remove(subnet.subnet));
     }
 

@@ -47,6 +47,7 @@ fn network(number: u8, name: &str, subnets: &[&str]) -> NetworkSpec {
 fn endpoint(number: u8, name: &str, network: &str) -> EndpointSpec {
     EndpointSpec {
         id: id(number),
+        sandbox: None,
         name: name.to_owned(),
         network: network.to_owned(),
         mac: None,
@@ -541,6 +542,91 @@ proptest! {
             }
             check_rules(&model);
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_not_settled_can_be_rolled_back_and_what_is_can_be_restored(
+        rounds in prop::collection::vec((prop::collection::vec(any_edit(), 1..12), any::<bool>()), 1..12)
+    ) {
+        let mut model = model();
+        for (edits, settles) in rounds {
+            let before = picture(&model);
+            for edit in edits {
+                // Those that are refused change nothing, and belong to the game.
+                let _ = model.apply(edit);
+            }
+            if settles {
+                model.settle();
+            } else {
+                model.roll_back();
+                prop_assert_eq!(picture(&model), before);
+            }
+            prop_assert_eq!(model.changes().count(), 0);
+            check_rules(&model);
+        }
+        let (networks, endpoints, leases) = picture(&model);
+        let mut again = Model::empty(DefaultPools::docker(), Vec::new());
+        for network in networks.iter().cloned() {
+            again.restore_network(network).unwrap();
+        }
+        for endpoint in endpoints.iter().cloned() {
+            again.restore_endpoint(endpoint).unwrap();
+        }
+        prop_assert_eq!(picture(&again), (networks, endpoints, leases));
+    }
+}
+
+#[test]
+fn what_contradicts_what_is_there_cannot_be_restored() {
+    let mut model = model();
+    model.apply(Edit::AddNetwork(network(1, "blue", &["10.0.0.0/24"]))).unwrap();
+    model.apply(Edit::AddEndpoint(endpoint(2, "web", "blue"))).unwrap();
+    model.settle();
+    let before = picture(&model);
+    let blue = model.network(id(1)).unwrap().clone();
+    let web = model.endpoint(id(2)).unwrap().clone();
+    let networks = [
+        Network { id: id(9), ..blue.clone() },
+        Network { name: "red".to_owned(), ..blue.clone() },
+        Network { id: id(9), name: "red".to_owned(), ..blue },
+    ];
+    for network in networks {
+        assert!(model.restore_network(network.clone()).is_err(), "{network:?}");
+    }
+    let endpoints = [
+        Endpoint { id: id(9), ..web.clone() },
+        Endpoint { name: "db".to_owned(), ..web.clone() },
+        Endpoint { id: id(9), name: "db".to_owned(), ..web.clone() },
+        Endpoint { id: id(9), name: "db".to_owned(), mac: None, ..web.clone() },
+        Endpoint { id: id(9), name: "db".to_owned(), network: id(8), ..web },
+    ];
+    for endpoint in endpoints {
+        assert!(model.restore_endpoint(endpoint.clone()).is_err(), "{endpoint:?}");
+    }
+    assert_eq!(picture(&model), before);
+    assert_eq!(model.changes().count(), 0);
+}
+
+#[test]
+fn the_beginning_of_an_id_finds_its_network() {
+    let mut model = model();
+    for number in 1..=40 {
+        let spec =
+            NetworkSpec { driver: Driver::None, ..network(number, &format!("n{number}"), &[]) };
+        model.apply(Edit::AddNetwork(spec)).unwrap();
+    }
+    let texts: Vec<String> = model.networks().map(|own| own.id.to_string()).collect();
+    for text in &texts {
+        for len in 1..=64 {
+            let reference = &text[..len];
+            let meant = texts.iter().filter(|other| other.starts_with(reference)).count();
+            assert_eq!(model.resolve(reference).is_ok(), meant == 1, "{reference}");
+        }
+    }
+    for reference in ["", "zz", &"0".repeat(65), &texts[0].to_uppercase()[..63]] {
+        assert!(model.resolve(reference).is_err(), "{reference}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What every real test stands on: a world of its own, and ways to run weft in it.
 
 pub mod appliance;
+pub mod engine;
 pub mod gate;
 pub mod namespace;
 pub mod physical;
