@@ -191,7 +191,8 @@ impl Appliance {
     fn resident_mib(&self) -> Outcome<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: f64 = line.and_then(|line| line.trim().strip_suffix(" kB")).unwrap_or("0").parse()?;
+        let kib: f64 =
+            line.and_then(|line| line.trim().strip_suffix(" kB")).unwrap_or("0").parse()?;
         Ok(kib / 1024.0)
     }
 

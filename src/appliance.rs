@@ -91,14 +91,12 @@ impl ApplianceError {
 
 /// Runs an appliance until it is told to end. `ready` is called when it serves.
 ///
-/// What exists is kept in the folder `state`, if there is one. Without `declared`, what is there is
-/// what was kept, and no endpoint of a file is served.
+/// Without `declared`, what is there is what was kept, and no endpoint of a file is served.
 ///
 /// # Errors
 /// See [`ApplianceError`].
 pub fn run(
     settings: Settings,
-    state: Option<&Path>,
     declared: Option<Declared>,
     ready: impl FnOnce(&Control),
 ) -> Result<(), ApplianceError> {
@@ -109,10 +107,10 @@ pub fn run(
         // Before anybody is told that it serves, and may tell it to end.
         let mut signals = Signals::new()?;
         let (listener, socket) = place.listen()?;
-        let store: Arc<dyn Store> = match state {
+        let store: Arc<dyn Store> = match &settings.state {
             Some(folder) => Arc::new(
                 Embedded::open(folder)
-                    .map_err(|error| ApplianceError::Store(folder.to_owned(), error))?,
+                    .map_err(|error| ApplianceError::Store(folder.clone(), error))?,
             ),
             None => Arc::new(Memory::default()),
         };

@@ -49,6 +49,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The configuration file.
     pub file: Option<PathBuf>,
+    /// The folder that what exists is kept in; none when it is not kept.
+    pub state: Option<PathBuf>,
     /// Whether it ends when idle.
     pub on_demand: bool,
     /// Data-path threads.
