@@ -81,7 +81,13 @@ impl ApplianceError {
             Self::Folder(..) | Self::Socket(..) | Self::Lock(_) => {
                 Some("choose another place with --socket or WEFT_SOCKET".to_owned())
             }
-            Self::Declared { help, .. } => help.clone(),
+            Self::Declared { help, .. } => {
+                let without = "`weft up` without the file starts with what was kept";
+                Some(match help {
+                    Some(help) => format!("{help}; {without}"),
+                    None => without.to_owned(),
+                })
+            }
             Self::Store(_, error) => error.help(),
             Self::State(error) => error.help(),
             Self::Start(_) => None,
@@ -115,13 +121,14 @@ pub fn run(
             None => Arc::new(Memory::default()),
         };
         let control = Control::open(settings, Arc::clone(&store)).await?;
-        let server = tokio::spawn(server::serve(control.clone(), listener));
         if let Some(declared) = declared {
             control.declare(declared).await.map_err(|rejected| ApplianceError::Declared {
                 message: rejected.failure.message,
                 help: rejected.failure.help,
             })?;
         }
+        // Whoever calls before waits: it is answered from the file, or not at all.
+        let server = tokio::spawn(server::serve(control.clone(), listener));
         ready(&control);
         let stopped = tend(&control, &mut signals).await;
         if stopped == Stopped::Signal {

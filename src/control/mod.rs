@@ -169,7 +169,8 @@ impl Control {
             ending: Notify::new(),
         };
         let control = Self { shared: Arc::new(shared) };
-        // So that a state that cannot be written is known at once.
+        // So that a state that cannot be written is known at once. When nothing is different, the
+        // sandboxes that live have their network back also where no room is left to write.
         control.pay().await.map_err(StateError::from)?;
         Ok(control)
     }
