@@ -223,6 +223,8 @@ pub struct Status {
     pub uptime_s: u64,
     /// The configuration file, when it has one.
     pub file: Option<PathBuf>,
+    /// The folder that its state is kept in, when it is kept.
+    pub state: Option<PathBuf>,
     /// Whether it ends by itself when it is idle.
     pub on_demand: bool,
     /// Data-path threads.

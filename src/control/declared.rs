@@ -1,5 +1,6 @@
 //! What the file declares, brought about: at the start and at each reload.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::failure::Rejected;
@@ -34,6 +35,9 @@ impl Control {
         let edit = move |state: &mut State| {
             let changes = plan(&state.declared, &wanted);
             state.refuse_to_cut_off(&changes)?;
+            if !state.serves {
+                state.make_way(&changes)?;
+            }
             let tried = changes.iter().map(|change| edit(&mut state.model, change));
             let effects = tried.collect::<Result<Vec<Effect>, Rejected>>()?;
             state.declarations = durable::declarations(&changes, &wanted);
@@ -49,6 +53,7 @@ impl Control {
                     state.bring_about(effect);
                 }
                 state.serves = true;
+                state.forget_who_made_way();
                 state.serve(&control);
                 changes
             })
@@ -126,6 +131,45 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// How to change what the file declares.
+    pub(super) fn file_help(&self) -> &'static str {
+        if self.serves {
+            "take it out of the file, then `weft reload`"
+        } else {
+            "take it out of the file, then start weft with it: `weft down --keep`, `weft up FILE`"
+        }
+    }
+
+    /// At the start, takes sandboxes that may come back off networks that are to go: the file is the
+    /// newer word, and an appliance that is refused would serve nobody. Whoever lives looks for its
+    /// network until it is there again.
+    fn make_way(&mut self, changes: &[Change]) -> Result<(), Rejected> {
+        for change in changes {
+            let Change::RemoveNetwork { name, .. } = change else { continue };
+            let network = self.model.resolve(name)?.id;
+            let there = self.model.endpoints_of(network).map(|endpoint| endpoint.id);
+            let awaited = self.awaited.values().flat_map(|awaited| &awaited.endpoints);
+            let awaited: BTreeSet<Id> = awaited.copied().collect();
+            for endpoint in there.filter(|id| awaited.contains(id)).collect::<Vec<Id>>() {
+                self.model.apply(Edit::RemoveEndpoint(endpoint))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Awaits nobody any more who has no endpoint left.
+    fn forget_who_made_way(&mut self) {
+        let Self { model, awaited, names, .. } = self;
+        awaited.retain(|_, awaited| {
+            awaited.endpoints.retain(|id| model.endpoint(*id).is_some());
+            let is_left = !awaited.endpoints.is_empty();
+            if !is_left {
+                names.free(&awaited.name);
+            }
+            is_left
+        });
     }
 
     fn bring_about(&mut self, effect: Effect) {

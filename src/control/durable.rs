@@ -130,11 +130,14 @@ pub(crate) fn restore(
     let mut restored = Restored {
         declared: Declared::default(),
         awaited: BTreeMap::new(),
-        writes: BTreeMap::from([(APPLIANCE.to_owned(), Some(json(&now)))]),
+        writes: Writes::new(),
     };
     // Before anything else is read: a later version may have other records.
     let before = listing.entries.iter().find(|entry| entry.key == APPLIANCE);
     let before: Option<Appliance> = before.map(schema_and_boot).transpose()?;
+    if before.as_ref() != Some(&now) {
+        restored.writes.insert(APPLIANCE.to_owned(), Some(json(&now)));
+    }
     let is_same_boot = before.is_some_and(|before| !boot.is_empty() && before.boot == boot);
     let mut endpoints = Vec::new();
     for entry in &listing.entries {

@@ -146,9 +146,7 @@ impl State {
         };
         if attached.declared {
             let message = format!("the endpoint {name} is declared by the file");
-            return Err(
-                Rejected::new(403, message).help("take it out of the file, then `weft reload`")
-            );
+            return Err(Rejected::new(403, message).help(self.file_help()));
         }
         if attached.assigned.port {
             check(sandbox, Driver::Bridge)?;

@@ -50,6 +50,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The configuration file.
     pub file: Option<PathBuf>,
+    /// The folder that what exists is kept in; none when it is not kept.
+    pub state: Option<PathBuf>,
     /// Whether it ends when idle.
     pub on_demand: bool,
     /// Data-path threads.
@@ -166,7 +168,8 @@ impl Control {
             ending: Notify::new(),
         };
         let control = Self { shared: Arc::new(shared) };
-        // So that a state that cannot be written is known at once.
+        // So that a state that cannot be written is known at once. When nothing is different, the
+        // sandboxes that live have their network back also where no room is left to write.
         control.pay().await.map_err(StateError::from)?;
         Ok(control)
     }

@@ -46,9 +46,7 @@ impl Control {
             let network = state.model.resolve(&reference)?;
             if network.origin == Origin::File {
                 let message = format!("network {} is declared by the file", network.name);
-                return Err(
-                    Rejected::new(403, message).help("take it out of the file, then `weft reload`")
-                );
+                return Err(Rejected::new(403, message).help(state.file_help()));
             }
             let id = network.id;
             state.model.apply(Edit::RemoveNetwork(id.to_string()))?;

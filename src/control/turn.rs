@@ -43,10 +43,14 @@ impl Control {
         let turn = tokio::spawn(async move {
             let _turn = control.shared.turnstile.lock().await;
             let (value, writes) = control.begin(edit)?;
+            // An edit that changes nothing, such as the return of a sandbox, needs no room on a
+            // disk; what is owed is not its concern.
+            let is_changed = !writes.is_empty();
             let written = control.write(&writes).await;
             let state = &mut *control.state();
             match written {
-                Ok(()) => state.written(),
+                Ok(()) if is_changed => state.written(),
+                Ok(()) => {}
                 Err(error) => {
                     state.model.roll_back();
                     return Err(unwritten(&error));
@@ -90,6 +94,7 @@ impl Control {
         !self.state().owed.is_empty()
     }
 
+    /// Edits the model; what is to be written with it, and what is owed besides.
     fn begin<T>(
         &self,
         edit: impl FnOnce(&mut State) -> Result<T, Rejected>,
@@ -99,9 +104,12 @@ impl Control {
         let declarations = std::mem::take(&mut state.declarations);
         match edited {
             Ok(value) => {
-                let mut writes = state.owed.clone();
-                writes.extend(durable::writes(&state.model));
+                let mut writes = durable::writes(&state.model);
                 writes.extend(declarations);
+                if !writes.is_empty() {
+                    let changed = std::mem::replace(&mut writes, state.owed.clone());
+                    writes.extend(changed);
+                }
                 Ok((value, writes))
             }
             Err(rejected) => {
