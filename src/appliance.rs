@@ -129,6 +129,7 @@ pub fn run(
         if stopped == Stopped::Signal {
             control.wind_down(true).await;
         }
+        control.settle_all(state.is_some()).await;
         control.flush().await;
         if let Err(error) = store.close().await {
             tracing::error!(%error, "the store did not close");
@@ -190,12 +191,19 @@ async fn tend(control: &Control, signals: &mut Signals) -> Stopped {
             () = control.ended() => return Stopped::Done,
             _ = signals.term.recv() => return Stopped::Signal,
             _ = signals.int.recv() => return Stopped::Signal,
-            _ = signals.hup.recv() => match control.reload().await {
-                Ok(changes) => tracing::info!(changes = changes.len(), "reloaded"),
-                Err(rejected) => tracing::error!("not reloaded: {}", rejected.failure.message),
-            },
+            _ = signals.hup.recv() => reload(control.clone()),
         }
     }
+}
+
+/// Reads the file again. That can take a while, as plugins may be asked for addresses.
+fn reload(control: Control) {
+    tokio::spawn(async move {
+        match control.reload().await {
+            Ok(changes) => tracing::info!(changes = changes.len(), "reloaded"),
+            Err(rejected) => tracing::error!("not reloaded: {}", rejected.failure.message),
+        }
+    });
 }
 
 /// The longest content of a lock: a process id.

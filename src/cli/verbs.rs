@@ -46,6 +46,7 @@ pub(super) fn up(up: &Up, socket: &Path) -> Result<ExitCode, Complaint> {
         on_demand: up.on_demand,
         workers,
         default_pools: config.default_address_pools,
+        plugin_dirs: config.plugin_dirs,
     };
     let state = state_folder(up.state.as_deref(), config.store, socket);
     // Without a file, what the last one declared is kept and not served.

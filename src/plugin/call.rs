@@ -5,9 +5,9 @@
 //! A plugin that is not there yet is tried again after 1, 2, 4 and 8 seconds.
 //!
 //! Once a request is under way it may have been carried out, whatever becomes of the answer. So a
-//! call that gives something ([`Plugin::obtain`]) is made once, and an answer that comes too late is
-//! still listened for, by a task of its own, so that what it brings can be given back. All others
-//! ([`Plugin::ask`]) are repeated when the connection breaks.
+//! call that gives something ([`Plugin::obtain`]) is made once, and an answer that comes too late
+//! is still listened for, by a task of its own, so that what it brings can be given back. All
+//! others ([`Plugin::ask`]) are repeated when the connection breaks.
 
 use std::fmt;
 use std::future::Future;

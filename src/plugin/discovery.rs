@@ -38,11 +38,13 @@ pub struct Directories {
 impl Directories {
     /// Docker's directories, and before them `more`, for both.
     pub fn standard(more: Vec<PathBuf>) -> Self {
+        let user = rustix::process::geteuid();
         let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
-        let own = own.filter(|_| !rustix::process::geteuid().is_root());
-        let own = own.map(|path| Path::new(&path).join("docker/plugins"));
+        let own = own.map_or_else(|| PathBuf::from(format!("/run/user/{user}")), PathBuf::from);
         let mut sockets = more.clone();
-        sockets.extend(own);
+        if !user.is_root() {
+            sockets.push(own.join("docker/plugins"));
+        }
         sockets.push(SOCKETS.into());
         let mut specs = more;
         specs.extend(SPECS.map(PathBuf::from));

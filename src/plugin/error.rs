@@ -130,7 +130,7 @@ pub enum PluginError {
         source: AnswerError,
     },
     /// The gateway of a network was not given.
-    #[error("failed to allocate gateway ({})", address.map_or_else(String::new, |ip| ip.to_string()))]
+    #[error("failed to allocate gateway ({})", shown(*address))]
     Gateway {
         /// The address that was asked for.
         address: Option<IpAddr>,
@@ -202,6 +202,14 @@ pub enum AnswerError {
         /// The pool.
         pool: IpNetwork,
     },
+    /// An address that somebody has.
+    #[error("address {address} was given, and {by} has it already")]
+    Taken {
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        by: String,
+    },
     /// Another address than the one asked for.
     #[error("address {given} was given where {asked} was asked for")]
     OtherAddress {
@@ -269,6 +277,10 @@ impl PluginError {
             Self::Gateway { source, .. } | Self::Auxiliary { source, .. } => source.help(),
         }
     }
+}
+
+fn shown(address: Option<IpAddr>) -> String {
+    address.map_or_else(String::new, |address| address.to_string())
 }
 
 /// What somebody else's program says, fit for a line of ours: not too long, and without anything

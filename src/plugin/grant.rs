@@ -9,37 +9,15 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use tokio::time::Instant;
 use weft_frame::MacAddr;
+use weft_ipam::Family;
 
 use super::call::Call;
 use super::error::{AnswerError, PluginError};
-use super::ipam::{AddressWish, Given, PoolWish, RemoteIpam, RemotePool};
+use super::ipam::{AddressWish, PoolWish, RemoteIpam, RemotePool};
+use crate::cnm::{Given, SubnetSpec};
 
 /// How many pools of a driver's choice are looked at for one that overlaps nothing.
 const MAX_CHOICES: usize = 16;
-
-/// A subnet that a network wants.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SubnetWish {
-    /// The subnet; any when absent.
-    pub subnet: Option<IpNetwork>,
-    /// Whether it is to be IPv6, where no subnet says so.
-    pub is_ipv6: bool,
-    /// The part of it that addresses are to come from.
-    pub ip_range: Option<IpNetwork>,
-    /// The gateway's address; any when absent.
-    pub gateway: Option<IpAddr>,
-    /// Addresses that are never to be given, each with the name of what has it.
-    pub aux: BTreeMap<String, IpAddr>,
-}
-
-/// A subnet that a network was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubnetGrant {
-    /// The pool.
-    pub pool: RemotePool,
-    /// The gateway's address.
-    pub gateway: IpAddr,
-}
 
 /// What an endpoint wants.
 #[derive(Clone, Copy, Debug)]
@@ -61,19 +39,6 @@ pub struct Haul {
     pub spare: Vec<Given>,
 }
 
-/// What is given back when a network goes that has these subnets, in the engine's order.
-pub fn of_subnet(
-    pool: &str,
-    gateway: Option<IpAddr>,
-    aux: &BTreeMap<String, IpAddr>,
-) -> Vec<Given> {
-    let addresses = gateway.into_iter().chain(aux.values().copied());
-    let address = |address| Given::Address { pool: pool.to_owned(), address };
-    let mut all: Vec<Given> = addresses.map(address).collect();
-    all.push(Given::Pool { pool: pool.to_owned() });
-    all
-}
-
 /// Asks for everything that a network needs: for each subnet the pool, the gateway and the
 /// auxiliary addresses. A pool of the driver's own choice keeps clear of `taken`.
 ///
@@ -81,58 +46,77 @@ pub fn of_subnet(
 /// What the driver refused or got wrong; `haul` has what it gave before.
 pub async fn network(
     driver: &RemoteIpam,
-    subnets: &[SubnetWish],
+    subnets: &[(SubnetSpec, Family)],
     options: &BTreeMap<String, String>,
     taken: &[IpNetwork],
     give_up: Instant,
     haul: &mut Haul,
-) -> Result<Vec<SubnetGrant>, PluginError> {
-    let mut grants: Vec<SubnetGrant> = Vec::new();
-    for wish in subnets {
-        let mut taken = taken.to_vec();
-        taken.extend(grants.iter().map(|grant| grant.pool.subnet));
-        let pool = pool(driver, wish, options, &taken, give_up, haul).await?;
-        haul.kept.push(Given::Pool { pool: pool.id.clone() });
-        let mut address = async |wish: AddressWish<'_>| {
-            let address = driver.request_address(&pool, wish, give_up).await?;
-            haul.kept.push(Given::Address { pool: pool.id.clone(), address });
-            Ok::<IpAddr, PluginError>(address)
+) -> Result<Vec<SubnetSpec>, PluginError> {
+    let mut granted: Vec<SubnetSpec> = Vec::new();
+    for (wish, family) in subnets {
+        let taken: Vec<IpNetwork> =
+            taken.iter().copied().chain(granted.iter().filter_map(|own| own.subnet)).collect();
+        let wanted = PoolWish {
+            subnet: wish.subnet,
+            ip_range: wish.ip_range,
+            is_ipv6: *family == Family::V6,
+            options,
         };
+        let pool = pool(driver, wanted, &taken, give_up, haul).await?;
+        haul.kept.push(Given::Pool { pool: pool.id.clone() });
         let gateway = match (wish.gateway, pool.gateway) {
             // What comes with the pool needs no request, unless somebody wants another.
             (None, Some(gateway)) => gateway,
-            (wanted, _) => address(AddressWish::Gateway(wanted)).await.map_err(|error| {
-                PluginError::Gateway { address: wanted, source: Box::new(error) }
-            })?,
+            (address, _) => {
+                let gateway = AddressWish::Gateway(address);
+                let given = address_of(driver, &pool, gateway, give_up, haul).await;
+                let failed = |error| PluginError::Gateway { address, source: Box::new(error) };
+                given.map_err(failed)?
+            }
         };
-        for (name, at) in &wish.aux {
-            let given = address(AddressWish::Auxiliary(*at)).await;
-            given.map_err(|error| PluginError::Auxiliary {
-                name: name.clone(),
-                address: *at,
-                source: Box::new(error),
-            })?;
+        for (name, address) in &wish.aux {
+            let (name, address) = (name.clone(), *address);
+            let aux = AddressWish::Auxiliary(address);
+            let given = address_of(driver, &pool, aux, give_up, haul).await;
+            let failed = |error| PluginError::Auxiliary { name, address, source: Box::new(error) };
+            given.map_err(failed)?;
         }
-        grants.push(SubnetGrant { pool, gateway });
+        granted.push(SubnetSpec {
+            subnet: Some(pool.subnet),
+            ip_range: wish.ip_range,
+            gateway: Some(gateway),
+            aux: wish.aux.clone(),
+            pool: Some(pool.id),
+        });
     }
-    Ok(grants)
+    Ok(granted)
+}
+
+/// An address of a pool, noted.
+async fn address_of(
+    driver: &RemoteIpam,
+    pool: &RemotePool,
+    wish: AddressWish<'_>,
+    give_up: Instant,
+    haul: &mut Haul,
+) -> Result<IpAddr, PluginError> {
+    let address = driver.request_address(pool, wish, give_up).await?;
+    haul.kept.push(Given::Address { pool: pool.id.clone(), address });
+    Ok(address)
 }
 
 /// The pool that is asked for, or one of the driver's choice that overlaps nothing.
 async fn pool(
     driver: &RemoteIpam,
-    wish: &SubnetWish,
-    options: &BTreeMap<String, String>,
+    wish: PoolWish<'_>,
     taken: &[IpNetwork],
     give_up: Instant,
     haul: &mut Haul,
 ) -> Result<RemotePool, PluginError> {
-    let &SubnetWish { subnet, ip_range, is_ipv6, .. } = wish;
-    let wish = PoolWish { subnet, ip_range, is_ipv6, options };
     for before in 0.. {
         let pool = driver.request_pool(wish, give_up).await?;
         let overlapped = taken.iter().find(|other| overlap(pool.subnet, **other));
-        let Some(other) = overlapped.filter(|_| subnet.is_none()) else {
+        let Some(other) = overlapped.filter(|_| wish.subnet.is_none()) else {
             return Ok(pool);
         };
         // Kept until there is a better one: the driver would choose the same again.
@@ -172,9 +156,8 @@ pub async fn endpoint(
         let mut left = pools.iter().filter(fits).peekable();
         while let Some(pool) = left.next() {
             let wish = AddressWish::Endpoint { address, mac: wish.mac, name: wish.name };
-            match driver.request_address(pool, wish, give_up).await {
+            match address_of(driver, pool, wish, give_up, haul).await {
                 Ok(address) => {
-                    haul.kept.push(Given::Address { pool: pool.id.clone(), address });
                     addresses.push(address);
                     break;
                 }

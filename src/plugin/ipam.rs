@@ -15,6 +15,7 @@ use super::shapes::{
     AddressGiven, Capabilities, Done, Pairs, PoolGiven, ReleaseAddress, ReleasePool,
     RequestAddress, RequestPool, Spaces,
 };
+use crate::cnm::Given;
 
 /// The longest id of a pool.
 const MAX_POOL_ID: usize = 1024;
@@ -83,23 +84,6 @@ impl AddressWish<'_> {
             Self::Auxiliary(address) => Some(*address),
         }
     }
-}
-
-/// Something that a driver has given, and that goes back to it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Given {
-    /// A pool.
-    Pool {
-        /// What the driver calls it.
-        pool: String,
-    },
-    /// An address of a pool.
-    Address {
-        /// What the driver calls the pool.
-        pool: String,
-        /// The address.
-        address: IpAddr,
-    },
 }
 
 impl RemoteIpam {

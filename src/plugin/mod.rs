@@ -37,10 +37,11 @@ use hyper::body::Bytes;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use call::{Call, Plugin};
+pub use call::Call;
+use call::Plugin;
 pub use discovery::{Address, Directories, SpecError};
 pub use error::{AnswerError, PluginError};
-pub use ipam::{AddressWish, Given, PoolWish, RemoteIpam, RemotePool};
+pub use ipam::{AddressWish, PoolWish, RemoteIpam, RemotePool};
 pub use patience::Patience;
 use shapes::{Activated, Capabilities};
 

@@ -12,8 +12,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::grant::{self, Haul, SubnetWish};
+use weft_ipam::Family;
+
+use super::grant::{self, Haul};
 use super::*;
+use crate::cnm::{Given, SubnetSpec};
 
 mod hostile;
 mod transcripts;
@@ -47,8 +50,8 @@ enum Reply {
     Json(Value),
     /// With these octets, whatever they are, and then the end of the connection.
     Raw(Vec<u8>),
-    /// With the first octets, and then with the second ones again and again, until nobody listens; a
-    /// pause between them.
+    /// With the first octets, and then with the second ones again and again, until nobody
+    /// listens; a pause between them.
     Endless(&'static [u8], &'static [u8], Duration),
     /// With nothing until nobody listens any more.
     Silence,
@@ -170,7 +173,7 @@ fn read_request(mut stream: &UnixStream) -> Option<Asked> {
 fn answer(mut stream: UnixStream, reply: Reply) {
     let whole = |value: &Value| match Reply::status(200, &value.to_string()) {
         Reply::Raw(octets) => octets,
-        _ => unreachable!("a status is raw"),
+        Reply::Json(_) | Reply::Endless(..) | Reply::Silence | Reply::Later(..) => unreachable!(),
     };
     // Whoever asked may have had enough.
     let _ = match reply {
@@ -213,16 +216,21 @@ fn obliging(path: &str, body: Option<&Value>) -> Reply {
 
 async fn ask_for_network(
     plugins: &Plugins,
-    wishes: &[SubnetWish],
+    wishes: &[(SubnetSpec, Family)],
     haul: &mut Haul,
-) -> Result<Vec<grant::SubnetGrant>, PluginError> {
+) -> Result<Vec<SubnetSpec>, PluginError> {
     let give_up = plugins.patience().give_up();
     let driver = plugins.ipam("fake", give_up).await?;
     grant::network(&driver, wishes, &BTreeMap::new(), &[], give_up, haul).await
 }
 
-fn wish(subnet: &str) -> SubnetWish {
-    SubnetWish { subnet: Some(subnet.parse().unwrap()), ..SubnetWish::default() }
+fn wish(subnet: &str) -> (SubnetSpec, Family) {
+    let subnet = subnet.parse().unwrap();
+    (SubnetSpec { subnet: Some(subnet), ..SubnetSpec::default() }, Family::of(subnet))
+}
+
+fn any() -> (SubnetSpec, Family) {
+    (SubnetSpec::default(), Family::V4)
 }
 
 #[tokio::test]
@@ -289,11 +297,11 @@ async fn a_pool_of_the_drivers_choice_keeps_clear_of_what_is_there() {
     let taken = ["10.9.0.0/23".parse().unwrap()];
     let mut haul = Haul::default();
     let options = BTreeMap::new();
-    let wishes = [SubnetWish::default()];
+    let wishes = [any()];
     let granted =
         grant::network(&driver, &wishes, &options, &taken, give_up, &mut haul).await.unwrap();
-    assert_eq!(granted[0].pool.subnet, "10.9.2.0/24".parse().unwrap());
-    assert_eq!(granted[0].gateway, "10.9.2.99".parse::<IpAddr>().unwrap());
+    assert_eq!(granted[0].subnet, "10.9.2.0/24".parse().ok());
+    assert_eq!(granted[0].gateway, "10.9.2.99".parse().ok());
     let pool = |id: &str| Given::Pool { pool: id.to_owned() };
     assert_eq!(haul, Haul { kept: vec![pool("p2")], spare: vec![pool("p0"), pool("p1")] });
 

@@ -98,6 +98,7 @@ async fn what_a_plugin_says_is_shown_as_the_engine_shows_it() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn what_cannot_be_is_refused_and_given_back() {
     let pool = |id: &str, pool: &str| Reply::Json(json!({"PoolID": id, "Pool": pool}));
     let long = "p".repeat(2000);
@@ -219,9 +220,12 @@ async fn an_answer_that_comes_too_late_is_given_back() {
     ] {
         let (tell, told) = mpsc::channel();
         let told = Arc::new(Mutex::new(told));
-        let fake = Fake::start(name, move |path, body| match obliging(path, body) {
-            Reply::Json(answer) if path.ends_with(call) => Reply::Later(answer, Arc::clone(&told)),
-            reply => reply,
+        let fake = Fake::start(name, move |path, body| {
+            let reply = obliging(path, body);
+            if let (true, Reply::Json(answer)) = (path.ends_with(call), &reply) {
+                return Reply::Later(answer.clone(), Arc::clone(&told));
+            }
+            reply
         });
         let mut haul = Haul::default();
         let asked = ask_for_network(&fake.plugins(), &[wish("10.9.0.0/24")], &mut haul).await;

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::super::grant::{EndpointWish, SubnetWish};
+use super::super::grant::EndpointWish;
 use super::*;
+use crate::cnm::Subnet;
 
 /// One command with the calls that a real engine made of it.
 #[derive(serde::Deserialize)]
@@ -24,15 +25,15 @@ impl Step {
         pairs.into_iter().filter(move |(word, _)| *word == flag).map(|(_, value)| value)
     }
 
-    fn wishes(&self) -> Vec<SubnetWish> {
+    fn wishes(&self) -> Vec<(SubnetSpec, Family)> {
         let read = |text: &str| text.parse().unwrap();
-        let mut wishes: Vec<SubnetWish> = self.flag("--subnet").map(wish).collect();
+        let mut wishes: Vec<_> = self.flag("--subnet").map(wish).collect();
         if wishes.is_empty() {
-            wishes.push(SubnetWish::default());
+            wishes.push(any());
         }
-        wishes[0].gateway = self.flag("--gateway").next().map(|text| text.parse().unwrap());
-        wishes[0].ip_range = self.flag("--ip-range").next().map(read);
-        wishes[0].aux = self
+        wishes[0].0.gateway = self.flag("--gateway").next().map(|text| text.parse().unwrap());
+        wishes[0].0.ip_range = self.flag("--ip-range").next().map(read);
+        wishes[0].0.aux = self
             .flag("--aux-address")
             .map(|pair| pair.split_once('=').unwrap())
             .map(|(name, at)| (name.to_owned(), at.parse().unwrap()))
@@ -43,6 +44,25 @@ impl Step {
     fn options(&self) -> BTreeMap<String, String> {
         let pairs = self.flag("--ipam-opt").map(|pair| pair.split_once('=').unwrap());
         pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
+    /// A plugin that answers as the one that was recorded.
+    fn script(&self) -> impl Fn(&str, Option<&Value>) -> Reply + Send + Sync + 'static {
+        let answers = Mutex::new(self.calls.iter().map(|call| call.2.clone()).collect::<Vec<_>>());
+        let requires_mac = self.recording.contains("requires-mac");
+        move |path, body| {
+            if path.ends_with("GetCapabilities") {
+                return Reply::Json(json!({"RequiresMACAddress": requires_mac}));
+            }
+            if path.ends_with("Spaces") {
+                return Reply::Json(json!({"LocalDefaultAddressSpace": "weft-local"}));
+            }
+            if path.ends_with("Activate") {
+                return obliging(path, body);
+            }
+            let mut answers = answers.lock().unwrap();
+            Reply::Json(if answers.is_empty() { json!({}) } else { answers.remove(0) })
+        }
     }
 
     /// The calls as we make them: engines before 29 do not tell the endpoint's name.
@@ -70,22 +90,7 @@ async fn for_the_same_commands_a_plugin_is_asked_what_engines_ask_it() {
     let mut held: Vec<Given> = Vec::new();
     for (number, step) in steps.iter().enumerate() {
         let what = format!("{}: {}", step.recording, step.command);
-        let answers = Mutex::new(step.calls.iter().map(|call| call.2.clone()).collect::<Vec<_>>());
-        let requires_mac = step.recording.contains("requires-mac");
-        let fake = Fake::start(&format!("transcript-{number}"), move |path, body| {
-            if path.ends_with("GetCapabilities") {
-                return Reply::Json(json!({"RequiresMACAddress": requires_mac}));
-            }
-            if path.contains("Activate") || path.contains("Spaces") {
-                let Reply::Json(mut answer) = obliging(path, body) else { unreachable!() };
-                if path.contains("Spaces") {
-                    answer["LocalDefaultAddressSpace"] = "weft-local".into();
-                }
-                return Reply::Json(answer);
-            }
-            let mut answers = answers.lock().unwrap();
-            Reply::Json(if answers.is_empty() { json!({}) } else { answers.remove(0) })
-        });
+        let fake = Fake::start(&format!("transcript-{number}"), step.script());
         let give_up = SHORT.give_up();
         let driver = fake.plugins().ipam("fake", give_up).await.unwrap();
         let mut haul = Haul::default();
@@ -93,11 +98,18 @@ async fn for_the_same_commands_a_plugin_is_asked_what_engines_ask_it() {
             let (wishes, options) = (step.wishes(), step.options());
             let grants = grant::network(&driver, &wishes, &options, &[], give_up, &mut haul).await;
             grants.map(|grants| {
-                held.clear();
-                for (grant, wish) in grants.iter().zip(wishes) {
-                    held.extend(grant::of_subnet(&grant.pool.id, Some(grant.gateway), &wish.aux));
-                }
-                pools = grants.into_iter().map(|grant| grant.pool).collect();
+                let given = |own: &SubnetSpec| {
+                    let &SubnetSpec { ip_range, gateway, ref aux, ref pool, .. } = own;
+                    let (subnet, aux) = (own.subnet.unwrap(), aux.clone());
+                    Subnet { subnet, ip_range, gateway, aux, pool: pool.clone() }.given()
+                };
+                held = grants.iter().flat_map(given).collect();
+                let pool = |own: SubnetSpec| RemotePool {
+                    id: own.pool.unwrap(),
+                    subnet: own.subnet.unwrap(),
+                    gateway: None,
+                };
+                pools = grants.into_iter().map(pool).collect();
             })
         } else if step.command.starts_with("docker run") {
             let flags = step.flag("--ip").chain(step.flag("--ip6"));
