@@ -30,11 +30,10 @@ pub(super) const KEYS: [&str; 10] = [
     "labels",
 ];
 
-const LATER: [(&str, &str); 4] = [
+const LATER: [(&str, &str); 3] = [
     ("vni", "this version has no tunnels"),
     ("peers", "this version has no tunnels"),
     ("learn-peers", "this version has no tunnels"),
-    ("parent", "this version has no macvlan"),
 ];
 
 /// A network of the file, with where its values stand.
