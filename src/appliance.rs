@@ -113,6 +113,7 @@ pub fn run(
         // Before anybody is told that it serves, and may tell it to end.
         let mut signals = Signals::new()?;
         let (listener, socket) = place.listen()?;
+        let is_kept = settings.state.is_some();
         let store: Arc<dyn Store> = match &settings.state {
             Some(folder) => Arc::new(
                 Embedded::open(folder)
@@ -134,6 +135,7 @@ pub fn run(
         if stopped == Stopped::Signal {
             control.wind_down(true).await;
         }
+        control.settle_all(is_kept).await;
         control.flush().await;
         if let Err(error) = store.close().await {
             tracing::error!(%error, "the store did not close");
@@ -195,12 +197,19 @@ async fn tend(control: &Control, signals: &mut Signals) -> Stopped {
             () = control.ended() => return Stopped::Done,
             _ = signals.term.recv() => return Stopped::Signal,
             _ = signals.int.recv() => return Stopped::Signal,
-            _ = signals.hup.recv() => match control.reload().await {
-                Ok(changes) => tracing::info!(changes = changes.len(), "reloaded"),
-                Err(rejected) => tracing::error!("not reloaded: {}", rejected.failure.message),
-            },
+            _ = signals.hup.recv() => reload(control.clone()),
         }
     }
+}
+
+/// Reads the file again. That can take a while, as plugins may be asked for addresses.
+fn reload(control: Control) {
+    tokio::spawn(async move {
+        match control.reload().await {
+            Ok(changes) => tracing::info!(changes = changes.len(), "reloaded"),
+            Err(rejected) => tracing::error!("not reloaded: {}", rejected.failure.message),
+        }
+    });
 }
 
 /// The longest content of a lock: a process id.

@@ -208,6 +208,11 @@ pub enum FromAppliance {
     },
     /// Somebody asks the sandbox to end: send the program this signal.
     Signal(i32),
+    /// The answer takes longer, as somebody else is asked first.
+    Wait {
+        /// How long at most.
+        seconds: u64,
+    },
 }
 
 /// `GET /weft/v1/status`.

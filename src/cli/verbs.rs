@@ -47,6 +47,7 @@ pub(super) fn up(up: &Up, socket: &Path) -> Result<ExitCode, Complaint> {
         on_demand: up.on_demand,
         workers,
         default_pools: config.default_address_pools,
+        plugin_dirs: config.plugin_dirs,
     };
     // Without a file, what the last one declared is kept and not served.
     let declared = up.file.is_some().then_some(config.declared);

@@ -20,6 +20,7 @@ async fn control() -> Control {
         on_demand: false,
         workers: 1,
         default_pools: DefaultPools::docker(),
+        plugin_dirs: Vec::new(),
     };
     Control::open(settings, Arc::new(Memory::default())).await.unwrap()
 }
@@ -198,6 +199,7 @@ async fn next(control: &Control) -> Control {
         on_demand: false,
         workers: 1,
         default_pools: DefaultPools::docker(),
+        plugin_dirs: Vec::new(),
     };
     Control::open(settings, store).await.unwrap()
 }
