@@ -4,7 +4,8 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -13,11 +14,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::server;
 use crate::cnm::Declared;
-use crate::control::{Control, Settings};
+use crate::control::durable::StateError;
+use crate::control::{Control, OpenError, Settings};
 use crate::socket_path::{self, Occupied, SocketPath};
+use crate::store::{self, Embedded, Memory, Store};
 
 /// How long an appliance that was started on demand stays without a sandbox.
 const IDLE: Duration = Duration::from_secs(3);
+/// How long sandboxes of the appliance before this one may take to come back. They look for it ten
+/// times a second.
+const AWAIT: Duration = Duration::from_secs(10);
 /// How often the tables are tended.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -45,9 +51,24 @@ pub enum ApplianceError {
         /// What to do about it.
         help: Option<String>,
     },
+    /// What exists cannot be kept.
+    #[error("the state in {} cannot be opened", .0.display())]
+    Store(PathBuf, #[source] store::OpenError),
+    /// What was kept cannot be taken up.
+    #[error("what was kept cannot be taken up")]
+    State(#[source] StateError),
     /// The process cannot be set up.
     #[error("the appliance cannot start")]
     Start(#[from] io::Error),
+}
+
+impl From<OpenError> for ApplianceError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Start(error) => Self::Start(error),
+            OpenError::State(error) => Self::State(error),
+        }
+    }
 }
 
 impl ApplianceError {
@@ -60,7 +81,15 @@ impl ApplianceError {
             Self::Folder(..) | Self::Socket(..) | Self::Lock(_) => {
                 Some("choose another place with --socket or WEFT_SOCKET".to_owned())
             }
-            Self::Declared { help, .. } => help.clone(),
+            Self::Declared { help, .. } => {
+                let without = "`weft up` without the file starts with what was kept";
+                Some(match help {
+                    Some(help) => format!("{help}; {without}"),
+                    None => without.to_owned(),
+                })
+            }
+            Self::Store(_, error) => error.help(),
+            Self::State(error) => error.help(),
             Self::Start(_) => None,
         }
     }
@@ -68,11 +97,13 @@ impl ApplianceError {
 
 /// Runs an appliance until it is told to end. `ready` is called when it serves.
 ///
+/// Without `declared`, what is there is what was kept, and no endpoint of a file is served.
+///
 /// # Errors
 /// See [`ApplianceError`].
 pub fn run(
     settings: Settings,
-    declared: &Declared,
+    declared: Option<Declared>,
     ready: impl FnOnce(&Control),
 ) -> Result<(), ApplianceError> {
     let place = Place::take(&settings.socket)?;
@@ -82,17 +113,33 @@ pub fn run(
         // Before anybody is told that it serves, and may tell it to end.
         let mut signals = Signals::new()?;
         let (listener, socket) = place.listen()?;
-        let control = Control::new(settings)?;
+        let is_kept = settings.state.is_some();
+        let store: Arc<dyn Store> = match &settings.state {
+            Some(folder) => Arc::new(
+                Embedded::open(folder)
+                    .map_err(|error| ApplianceError::Store(folder.clone(), error))?,
+            ),
+            None => Arc::new(Memory::default()),
+        };
+        let control = Control::open(settings, Arc::clone(&store)).await?;
+        if let Some(declared) = declared {
+            control.declare(declared).await.map_err(|rejected| ApplianceError::Declared {
+                message: rejected.failure.message,
+                help: rejected.failure.help,
+            })?;
+        }
+        // Whoever calls before waits: it is answered from the file, or not at all.
         let server = tokio::spawn(server::serve(control.clone(), listener));
         let names = tokio::spawn(control.clone().keep_names());
-        control.declare(declared).map_err(|rejected| ApplianceError::Declared {
-            message: rejected.failure.message,
-            help: rejected.failure.help,
-        })?;
         ready(&control);
         let stopped = tend(&control, &mut signals).await;
         if stopped == Stopped::Signal {
             control.wind_down(true).await;
+        }
+        control.settle_all(is_kept).await;
+        control.flush().await;
+        if let Err(error) = store.close().await {
+            tracing::error!(%error, "the store did not close");
         }
         server.abort();
         names.abort();
@@ -133,10 +180,17 @@ impl Signals {
 /// Tends the tables and follows signals until it is time to end.
 async fn tend(control: &Control, signals: &mut Signals) -> Stopped {
     let mut tick = tokio::time::interval(TICK);
+    let give_up_at = Instant::now() + AWAIT;
     loop {
         tokio::select! {
             _ = tick.tick() => {
                 control.tend();
+                if control.is_awaiting() && Instant::now() > give_up_at {
+                    control.give_up().await;
+                }
+                if control.is_owing() {
+                    control.flush().await;
+                }
                 let idle = control.settings().on_demand && control.idle().is_some_and(|t| t > IDLE);
                 if idle {
                     return Stopped::Done;
@@ -145,12 +199,19 @@ async fn tend(control: &Control, signals: &mut Signals) -> Stopped {
             () = control.ended() => return Stopped::Done,
             _ = signals.term.recv() => return Stopped::Signal,
             _ = signals.int.recv() => return Stopped::Signal,
-            _ = signals.hup.recv() => match control.reload() {
-                Ok(changes) => tracing::info!(changes = changes.len(), "reloaded"),
-                Err(rejected) => tracing::error!("not reloaded: {}", rejected.failure.message),
-            },
+            _ = signals.hup.recv() => reload(control.clone()),
         }
     }
+}
+
+/// Reads the file again. That can take a while, as plugins may be asked for addresses.
+fn reload(control: Control) {
+    tokio::spawn(async move {
+        match control.reload().await {
+            Ok(changes) => tracing::info!(changes = changes.len(), "reloaded"),
+            Err(rejected) => tracing::error!("not reloaded: {}", rejected.failure.message),
+        }
+    });
 }
 
 /// The longest content of a lock: a process id.

@@ -148,7 +148,7 @@ async fn flows(State(control): State<Control>) -> Response {
 }
 
 async fn reload(State(control): State<Control>) -> Result<Json<Changes>, Rejected> {
-    Ok(Json(Changes { changes: control.reload()? }))
+    Ok(Json(Changes { changes: control.reload().await? }))
 }
 
 async fn down(

@@ -123,14 +123,14 @@ pub struct Assigned {
     pub mtu: u16,
     /// The interface's name inside.
     pub ifname: String,
+    /// The routers by which what is for nobody else goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routers: Vec<IpAddr>,
     /// Whether a port on a switch is to be made: not on networks of the drivers `host` and `none`.
     pub port: bool,
     /// Whether the sandbox shares the host's stack.
     #[serde(default)]
     pub host: bool,
-    /// The gateways to the outside.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gateways: Vec<IpAddr>,
     /// Who answers questions about names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resolvers: Vec<IpAddr>,
@@ -211,6 +211,11 @@ pub enum FromAppliance {
     },
     /// Somebody asks the sandbox to end: send the program this signal.
     Signal(i32),
+    /// The answer takes longer, as somebody else is asked first.
+    Wait {
+        /// How long at most.
+        seconds: u64,
+    },
 }
 
 /// `GET /weft/v1/status`.
@@ -226,6 +231,8 @@ pub struct Status {
     pub uptime_s: u64,
     /// The configuration file, when it has one.
     pub file: Option<PathBuf>,
+    /// The folder that its state is kept in, when it is kept.
+    pub state: Option<PathBuf>,
     /// Whether it ends by itself when it is idle.
     pub on_demand: bool,
     /// Data-path threads.
@@ -238,6 +245,24 @@ pub struct Status {
     pub endpoints: usize,
     /// Resident memory, in KiB.
     pub resident_kib: u64,
+    /// The interfaces of the host's that networks lead out by.
+    #[serde(default)]
+    pub uplinks: Vec<UplinkStatus>,
+}
+
+/// An uplink, as `weft status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkStatus {
+    /// The network.
+    pub network: String,
+    /// The interface, or the VLAN on one.
+    pub parent: String,
+    /// `bridge`, `private`, `vepa` or `passthru`.
+    pub mode: String,
+    /// `up`, `down` or `gone`.
+    pub condition: String,
+    /// The number on the switch.
+    pub port: u16,
 }
 
 /// One line of `weft ps`.

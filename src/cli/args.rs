@@ -146,6 +146,9 @@ pub struct Up {
     /// Go on in the background
     #[arg(short, long)]
     pub detach: bool,
+    /// The folder that what exists is kept in, or "none" to keep nothing
+    #[arg(long, env = "WEFT_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
     /// Print what the file would bring about, and do nothing
     #[arg(long)]
     pub dry_run: bool,

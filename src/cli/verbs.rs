@@ -1,6 +1,6 @@
 //! `up`, `check`, `reload`, `down` and `stop`: the verbs that have something done.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,9 @@ use crate::appliance;
 use crate::background::{self, Ready};
 use crate::cnm::Declared;
 use crate::cnm::plan::plan;
-use crate::config::Config;
+use crate::config::{Config, StorePlace};
 use crate::control::Settings;
+use crate::state_path;
 
 /// How often `stop` looks whether a sandbox has ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -42,12 +43,16 @@ pub(super) fn up(up: &Up, socket: &Path) -> Result<ExitCode, Complaint> {
         name: config.appliance.name.clone().unwrap_or_else(host_name),
         socket: socket.to_owned(),
         file: up.file.as_ref().map(|file| std::path::absolute(file).unwrap_or(file.clone())),
+        state: state_folder(up.state.as_deref(), config.store, socket),
         on_demand: up.on_demand,
         workers,
         default_pools: config.default_address_pools,
+        plugin_dirs: config.plugin_dirs,
     };
+    // Without a file, what the last one declared is kept and not served.
+    let declared = up.file.is_some().then_some(config.declared);
     let mut ready = Some(ready);
-    let outcome = appliance::run(settings, &config.declared, |control| {
+    let outcome = appliance::run(settings, declared, |control| {
         tracing::info!(socket = %control.settings().socket.display(), workers, "up");
         if let Some(ready) = ready.take() {
             ready.done(&format!("up at {}", control.settings().socket.display()));
@@ -65,6 +70,18 @@ pub(super) fn up(up: &Up, socket: &Path) -> Result<ExitCode, Complaint> {
         _ => return Err(Complaint::new(&error).help(error.help())),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The folder that state is kept in; none when it is not kept. What the command line says counts
+/// more than what the file says.
+fn state_folder(said: Option<&Path>, declared: StorePlace, socket: &Path) -> Option<PathBuf> {
+    match (said, declared) {
+        (Some(folder), _) if folder == Path::new("none") => None,
+        (Some(folder), _) => Some(super::absolute(folder.to_owned())),
+        (None, StorePlace::Folder(folder)) => Some(super::absolute(folder)),
+        (None, StorePlace::Memory) => None,
+        (None, StorePlace::Usual) => Some(state_path::default_folder(socket)),
+    }
 }
 
 /// Waits until the appliance that has the socket's lock answers.

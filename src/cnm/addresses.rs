@@ -46,7 +46,26 @@ impl Addresses {
         };
         let pool = self.space.add(config)?;
         let gateway = pool.gateway();
-        Ok(Subnet { subnet, ip_range: spec.ip_range, gateway, aux: spec.aux.clone() })
+        let &SubnetSpec { ip_range, ref aux, ref pool, .. } = spec;
+        Ok(Subnet { subnet, ip_range, gateway, aux: aux.clone(), pool: pool.clone() })
+    }
+
+    /// Makes the pool of a subnet as it was before.
+    pub(crate) fn restore(&mut self, subnet: &Subnet) -> Result<(), PoolError> {
+        let config = PoolConfig {
+            range: subnet.ip_range,
+            gateway: subnet.gateway.map_or(GatewayChoice::None, GatewayChoice::At),
+            auxiliary: subnet.aux.iter().map(|(name, at)| (name.as_str().into(), *at)).collect(),
+            ..PoolConfig::new(subnet.subnet)
+        };
+        self.space.add(config).map(|_| ())
+    }
+
+    /// Leases exactly this address of the subnet that it carries the prefix of.
+    pub(crate) fn lease_again(&mut self, leased: IpNetwork, id: Id) -> Result<(), PoolError> {
+        let prefix = leased.prefix();
+        let subnet = IpNetwork::new(leased.network(), prefix).expect("the prefix is its own");
+        self.lease(subnet, Some(leased.ip()), id).map(|_| ())
     }
 
     /// The subnet of a default pool that `address` belongs to, if no network has any of it.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use weft_frame::MacAddr;
 
 use super::driver::Driver;
@@ -16,6 +17,7 @@ use super::id::Id;
 use super::ipam::Ipam;
 use super::network::{NetworkSpec, NetworkUpdate, Origin, SubnetSpec};
 use super::options::NetworkOptions;
+use super::text;
 
 /// The networks that always exist.
 pub const BUILT_IN: [&str; 3] = ["bridge", "host", "none"];
@@ -30,9 +32,11 @@ pub struct Declared {
 }
 
 /// A network of a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeclaredNetwork {
     /// What kind of thing it is.
+    #[serde(with = "text")]
     pub driver: Driver,
     /// Its subnets; none is one from the default pools.
     pub subnets: Vec<SubnetSpec>,
@@ -40,14 +44,19 @@ pub struct DeclaredNetwork {
     pub internal: bool,
     /// Whether it has IPv6.
     pub ipv6: bool,
+    /// Who gives it its addresses.
+    #[serde(default)]
+    pub ipam: Ipam,
     /// Its options.
+    #[serde(with = "text::options")]
     pub options: NetworkOptions,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
 }
 
 /// An endpoint of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeclaredEndpoint {
     /// The name of its network.
     pub network: String,
@@ -56,6 +65,7 @@ pub struct DeclaredEndpoint {
     /// Its IPv6 address, if it insists on one.
     pub ip6: Option<Ipv6Addr>,
     /// Its station address, if it insists on one.
+    #[serde(with = "text::maybe")]
     pub mac: Option<MacAddr>,
     /// Other names for it within the network.
     pub aliases: Vec<String>,
@@ -66,7 +76,8 @@ pub struct DeclaredEndpoint {
 }
 
 /// What is at the other end of a declared endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Attach {
     /// A program and its arguments, run in a sandbox of its own; never empty.
     Command(Vec<String>),
@@ -126,7 +137,7 @@ impl DeclaredNetwork {
             attachable: false,
             ipv4: true,
             ipv6: self.ipv6,
-            ipam: Ipam::default(),
+            ipam: self.ipam.clone(),
             options: self.options,
             labels: self.labels.clone(),
             origin: Origin::File,
@@ -140,6 +151,7 @@ impl DeclaredEndpoint {
     pub fn spec(&self, name: &str, id: Id) -> EndpointSpec {
         EndpointSpec {
             id,
+            sandbox: None,
             name: name.to_owned(),
             network: self.network.clone(),
             mac: self.mac,

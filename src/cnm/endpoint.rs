@@ -3,10 +3,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 use weft_frame::MacAddr;
 
 use super::id::Id;
 use super::network::Origin;
+use super::text;
 
 /// How many aliases one endpoint may have.
 pub const MAX_ALIASES: usize = 32;
@@ -19,6 +21,8 @@ pub const MAX_ALIASES: usize = 32;
 pub struct EndpointSpec {
     /// Its id, chosen by whoever asks.
     pub id: Id,
+    /// The sandbox it is for, if that is known already.
+    pub sandbox: Option<Id>,
     /// Its name, unique within the network.
     pub name: String,
     /// The network, by name, id, or an unambiguous beginning of the id.
@@ -40,7 +44,8 @@ pub struct EndpointSpec {
 }
 
 /// What is at the other end of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EndpointKind {
     /// A program in namespaces made for it.
     Sandbox,
@@ -65,15 +70,19 @@ impl EndpointKind {
 }
 
 /// An endpoint that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Endpoint {
     /// Its id.
     pub id: Id,
+    /// The sandbox it is for; `None` for those of the file, whose sandboxes come and go.
+    pub sandbox: Option<Id>,
     /// Its name.
     pub name: String,
     /// The network it is in.
     pub network: Id,
     /// Its station address; `None` where the driver makes no port.
+    #[serde(with = "text::maybe")]
     pub mac: Option<MacAddr>,
     /// Its addresses, each with its subnet's prefix; IPv4 before IPv6.
     pub addresses: Vec<IpNetwork>,

@@ -5,6 +5,7 @@
 //! word is unknown, [`nearest`] finds the known one it is probably a misspelling of.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// The longest name of a network, an endpoint or an alias, in characters.
@@ -25,6 +26,14 @@ impl Id {
     /// The octets of the id.
     pub const fn octets(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// All ids whose text begins with `text`, or none if no id can.
+    pub(crate) fn all_beginning_with(text: &str) -> Option<RangeInclusive<Self>> {
+        let is_beginning = (1..=64).contains(&text.len())
+            && text.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit));
+        let filled = |with: &str| format!("{text}{}", with.repeat(64 - text.len())).parse().ok();
+        is_beginning.then(|| Some(filled("0")?..=filled("f")?)).flatten()
     }
 
     /// The first 12 hex digits, which is what lists show.

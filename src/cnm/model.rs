@@ -25,13 +25,20 @@ use super::options::NetworkOptions;
 use super::refusal::Refusal;
 
 mod endpoints;
+mod journal;
 mod networks;
 
+pub use journal::Changed;
+use journal::Journal;
+
 /// How many networks there may be.
-pub const MAX_NETWORKS: usize = 1024;
+pub const MAX_NETWORKS: usize = 16_384;
 
 /// How many endpoints there may be, in all networks together.
-pub const MAX_ENDPOINTS: usize = 16_384;
+pub const MAX_ENDPOINTS: usize = 131_072;
+
+/// How many names are looked through for the one that was misspelled.
+const MAX_COMPARED: usize = 1024;
 
 /// Something that somebody wants changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +101,7 @@ pub struct Model {
     members: BTreeMap<Id, Members>,
     endpoints: BTreeMap<Id, Endpoint>,
     addresses: Addresses,
+    journal: Journal,
 }
 
 /// The endpoints of one network, by what is unique among them.
@@ -110,20 +118,24 @@ impl Model {
     /// `bridge` takes its subnet when its first endpoint joins, so that networks which name their
     /// subnets never find it in the way on a host where nobody uses it.
     pub fn new(defaults: DefaultPools, taken: Vec<IpNetwork>, built_ins: BuiltIns) -> Self {
-        let mut model = Self {
-            networks: BTreeMap::new(),
-            by_name: BTreeMap::new(),
-            members: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
-            addresses: Addresses::new(defaults, taken),
-        };
+        let mut model = Self::empty(defaults, taken);
+        model.build_in(built_ins);
+        model.settle();
+        model
+    }
+
+    /// Puts those of the built-in networks in that are not there.
+    pub fn build_in(&mut self, built_ins: BuiltIns) {
         let drivers = [
             (Driver::Bridge, built_ins.bridge),
             (Driver::Host, built_ins.host),
             (Driver::None, built_ins.none),
         ];
         for ((driver, id), name) in drivers.into_iter().zip(BUILT_IN) {
-            model.insert_network(Network {
+            if self.by_name.contains_key(name) {
+                continue;
+            }
+            self.insert_network(Network {
                 id,
                 name: name.to_owned(),
                 driver,
@@ -139,12 +151,32 @@ impl Model {
                 created: built_ins.created,
             });
         }
-        model
+    }
+
+    /// A model with nothing in it, for what a store has kept: the built-in networks too are to be
+    /// restored.
+    pub fn empty(defaults: DefaultPools, taken: Vec<IpNetwork>) -> Self {
+        Self {
+            networks: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            members: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            addresses: Addresses::new(defaults, taken),
+            journal: Journal::default(),
+        }
     }
 
     /// Tells the model which routes and addresses the host has now.
     pub fn observe(&mut self, taken: Vec<IpNetwork>) {
         self.addresses.observe(taken);
+    }
+
+    /// Tells the model what the parent of a network is like. It is not kept: whoever opens the parent
+    /// again looks again.
+    pub fn observe_parent(&mut self, network: Id, mtu: u16, mac: MacAddr) {
+        if let Some(network) = self.networks.get_mut(&network) {
+            network.options.take_over(mtu, mac);
+        }
     }
 
     /// Carries an edit out.
@@ -172,15 +204,15 @@ impl Model {
         if let Some(network) = by_id.or_else(by_name) {
             return Ok(network);
         }
-        let begins = |network: &&Network| {
-            !reference.is_empty() && network.id.to_string().starts_with(reference)
+        let candidates: Vec<&Network> = match Id::all_beginning_with(reference) {
+            Some(ids) => self.networks.range(ids).map(|(_, network)| network).collect(),
+            None => Vec::new(),
         };
-        let candidates: Vec<&Network> = self.networks.values().filter(begins).collect();
         match candidates.as_slice() {
             [only] => Ok(only),
             [] => Err(Refusal::UnknownNetwork {
                 reference: reference.to_owned(),
-                nearest: nearest(reference, self.by_name.keys().map(String::as_str))
+                nearest: nearest(reference, self.by_name.keys().take(MAX_COMPARED).map(|n| &**n))
                     .map(str::to_owned),
             }),
             several => Err(Refusal::Ambiguous {
@@ -239,12 +271,6 @@ impl Model {
         }
         hosts.sort();
         hosts
-    }
-
-    fn insert_network(&mut self, network: Network) {
-        self.by_name.insert(network.name.clone(), network.id);
-        self.members.insert(network.id, Members::default());
-        self.networks.insert(network.id, network);
     }
 
     fn check_id(&self, id: Id) -> Result<(), Refusal> {

@@ -8,12 +8,16 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 use weft_frame::MacAddr;
+use weft_ipam::Family;
 
 use super::driver::Driver;
+use super::endpoint::Endpoint;
 use super::id::Id;
-use super::ipam::Ipam;
+use super::ipam::{Given, Ipam, IpamDriver};
 use super::options::{LiveOptions, NetworkOptions};
+use super::text;
 
 /// How many subnets one network may have.
 pub const MAX_SUBNETS: usize = 16;
@@ -52,7 +56,8 @@ pub struct NetworkSpec {
 }
 
 /// A subnet that somebody asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct SubnetSpec {
     /// The subnet; `None` is an IPv4 subnet from the default pools, and then nothing else is given.
     pub subnet: Option<IpNetwork>,
@@ -62,10 +67,14 @@ pub struct SubnetSpec {
     pub gateway: Option<IpAddr>,
     /// Addresses that are never given, each with the name of what has it.
     pub aux: BTreeMap<String, IpAddr>,
+    /// What the remote IPAM driver calls the pool, once it has given it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
 }
 
 /// The door a network or an endpoint came through, and so who may take it away again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// Always there: `bridge`, `host`, `none`.
     BuiltIn,
@@ -87,13 +96,15 @@ pub struct NetworkUpdate {
 }
 
 /// A network that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Network {
     /// Its id.
     pub id: Id,
     /// Its name.
     pub name: String,
     /// What kind of thing it is.
+    #[serde(with = "text")]
     pub driver: Driver,
     /// Its subnets. Empty for drivers and IPAM drivers without addresses, and for `bridge` until its
     /// first endpoint.
@@ -109,6 +120,7 @@ pub struct Network {
     /// Who gives it its addresses.
     pub ipam: Ipam,
     /// Its options.
+    #[serde(with = "text::options")]
     pub options: NetworkOptions,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -119,7 +131,8 @@ pub struct Network {
 }
 
 /// A subnet of a network that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Subnet {
     /// The subnet.
     pub subnet: IpNetwork,
@@ -129,6 +142,19 @@ pub struct Subnet {
     pub gateway: Option<IpAddr>,
     /// Addresses that are never given, each with the name of what has it.
     pub aux: BTreeMap<String, IpAddr>,
+    /// What the remote IPAM driver that gave the subnet calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+}
+
+impl Subnet {
+    /// What goes back to the remote IPAM driver with the subnet, in the engine's order.
+    pub fn given(&self) -> Vec<Given> {
+        let Some(pool) = &self.pool else { return Vec::new() };
+        let addresses = self.gateway.into_iter().chain(self.aux.values().copied());
+        let address = |address| Given::Address { pool: pool.clone(), address };
+        addresses.map(address).chain([Given::Pool { pool: pool.clone() }]).collect()
+    }
 }
 
 impl Network {
@@ -142,9 +168,49 @@ impl Network {
         self.subnets.iter().filter_map(|subnet| subnet.gateway)
     }
 
+    /// What goes back to the remote IPAM driver, if that gave these addresses of an endpoint.
+    pub fn given<'a>(&self, addresses: impl IntoIterator<Item = &'a IpNetwork>) -> Vec<Given> {
+        let given = |address: &IpNetwork| {
+            let pool = self.subnet_of(address.ip())?.pool.clone()?;
+            Some(Given::Address { pool, address: address.ip() })
+        };
+        addresses.into_iter().filter_map(given).collect()
+    }
+
+    /// The routers by which an endpoint reaches the outside, one for each family: our gateway, or
+    /// those of the larger network that this one is a part of. None where there is no way out.
+    pub fn routers(&self, endpoint: &Endpoint) -> Vec<IpAddr> {
+        let is_cut_off = self.driver == Driver::Macvlan && self.options.uplink.parent.is_none();
+        if self.internal || is_cut_off {
+            return Vec::new();
+        }
+        let gateway_of = |address: &IpNetwork| self.subnet_of(address.ip())?.gateway;
+        endpoint.addresses.iter().filter_map(gateway_of).collect()
+    }
+
     /// The subnet that `address` belongs to.
     pub fn subnet_of(&self, address: IpAddr) -> Option<&Subnet> {
         self.subnets.iter().find(|subnet| subnet.subnet.contains(address))
+    }
+}
+
+impl NetworkSpec {
+    /// The subnets that a wish amounts to, those included that somebody is to choose, each with its
+    /// family.
+    pub fn wanted_subnets(&self) -> Vec<(SubnetSpec, Family)> {
+        if !self.driver.is_switched() || self.ipam.driver == IpamDriver::Null {
+            return Vec::new();
+        }
+        let family_of = |subnet: &SubnetSpec| subnet.subnet.map_or(Family::V4, Family::of);
+        let mut wanted: Vec<(SubnetSpec, Family)> =
+            self.subnets.iter().map(|subnet| (subnet.clone(), family_of(subnet))).collect();
+        if wanted.is_empty() && self.ipv4 {
+            wanted.push((SubnetSpec::default(), Family::V4));
+        }
+        if self.ipv6 && wanted.iter().all(|(_, family)| *family == Family::V4) {
+            wanted.push((SubnetSpec::default(), Family::V6));
+        }
+        wanted
     }
 }
 

@@ -26,6 +26,7 @@ mod endpoint;
 mod finding;
 mod network;
 mod section;
+mod store;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -39,6 +40,7 @@ pub use appliance::{Appliance, MAX_WORKERS};
 pub use finding::{Finding, Report};
 use finding::{Findings, position};
 use section::Section;
+pub use store::StorePlace;
 
 /// The largest file that is read: 1 MiB.
 pub const MAX_OCTETS: u64 = 1 << 20;
@@ -48,9 +50,13 @@ pub const MAX_OCTETS: u64 = 1 << 20;
 pub struct Config {
     /// How the process itself is set up.
     pub appliance: Appliance,
+    /// Where what exists is kept.
+    pub store: StorePlace,
     /// Where subnets come from for networks that name none. IPv6 is not among them unless the file
     /// says so: its prefix is drawn once per host and added by whoever keeps it.
     pub default_address_pools: DefaultPools,
+    /// Where IPAM plugins are looked for before Docker's own directories.
+    pub plugin_dirs: Vec<PathBuf>,
     /// The networks and endpoints.
     pub declared: Declared,
 }
@@ -60,7 +66,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             appliance: Appliance::default(),
+            store: StorePlace::Usual,
             default_address_pools: DefaultPools::docker(),
+            plugin_dirs: Vec::new(),
             declared: Declared::default(),
         }
     }
@@ -153,9 +161,8 @@ impl Config {
     fn read(text: &str, root: &DeTable<'_>, findings: &mut Findings) -> Self {
         let root = Section::new("", root);
         root.refuse_others(
-            &["appliance", "ipam", "networks", "endpoints"],
+            &["appliance", "store", "ipam", "networks", "endpoints"],
             &[
-                ("store", "this version keeps no state on disk"),
                 ("underlay", "this version has no tunnels"),
                 ("metrics", "this version has no metrics listener"),
                 ("docker", "this version does not serve Docker's plugin protocol"),
@@ -163,7 +170,9 @@ impl Config {
             findings,
         );
         let appliance = appliance::read(&root, findings);
+        let store = store::read(&root, findings);
         let default_address_pools = appliance::read_pools(&root, findings);
+        let plugin_dirs = appliance::read_plugin_dirs(&root, findings);
         let networks = network::read_all(&root, findings);
         let endpoints = endpoint::read_all(&root, findings);
         check::check(text, &default_address_pools, &networks, &endpoints, findings);
@@ -177,7 +186,7 @@ impl Config {
                 .filter_map(|endpoint| Some((endpoint.name.clone(), endpoint.declared()?)))
                 .collect(),
         };
-        Self { appliance, default_address_pools, declared }
+        Self { appliance, store, default_address_pools, plugin_dirs, declared }
     }
 }
 

@@ -40,7 +40,9 @@ impl State {
     /// joins, as a network may get its subnets with its first endpoint.
     pub(super) fn bring_gateway_up(&mut self, network: Id) {
         let Some(network) = self.model.network(network) else { return };
-        if network.gateways().next().is_none() {
+        // A part of a larger network has that one's router.
+        let is_part = network.options.uplink.parent.is_some();
+        if is_part || network.gateways().next().is_none() {
             return;
         }
         let station = match Station::new(config(network)) {
@@ -102,11 +104,6 @@ impl State {
             }
         }
     }
-}
-
-/// The addresses by which an endpoint's sandbox reaches the outside; none of an internal network.
-pub(super) fn ways_out(network: &Network) -> Vec<IpAddr> {
-    if network.internal { Vec::new() } else { network.gateways().collect() }
 }
 
 fn config(network: &Network) -> Config {

@@ -14,29 +14,77 @@ use crate::cnm::Id;
 
 /// What the lines of neighbours may take of a message, in octets; about 30 000 neighbours fit.
 const MAX_LINES: usize = MAX_MESSAGE - (48 << 10);
+/// How many messages are kept: as many as there are sets of networks that sandboxes have in common.
+const MAX_MESSAGES: usize = 1024;
 /// What a line takes in a message beyond its text: its tab and its end are escaped.
 const ESCAPES: usize = 2;
 
-/// Messages with hosts files, by the networks they are for.
-pub(crate) type Messages = BTreeMap<Vec<Id>, Arc<[u8]>>;
+/// Messages with hosts files, kept until a name or an address in their networks changes.
+#[derive(Debug, Default)]
+pub(crate) struct Hosts {
+    /// By the networks they are for, each with the latest of those networks' versions.
+    messages: BTreeMap<Vec<Id>, (u64, Arc<[u8]>)>,
+    /// When names or addresses of a network changed last, counted in changes.
+    versions: BTreeMap<Id, u64>,
+    changes: u64,
+}
+
+/// Which hosts file somebody has: for which networks, and of when.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Edition(Option<(Vec<Id>, u64)>);
+
+impl Hosts {
+    /// Notes that somebody joined or left a network.
+    pub(crate) fn changed(&mut self, network: Id) {
+        self.changes += 1;
+        self.versions.insert(network, self.changes);
+    }
+
+    /// Forgets a network that is gone.
+    pub(crate) fn removed(&mut self, network: Id) {
+        self.versions.remove(&network);
+        self.messages.retain(|networks, _| !networks.contains(&network));
+    }
+
+    fn version(&self, networks: &[Id]) -> u64 {
+        networks
+            .iter()
+            .filter_map(|network| self.versions.get(network))
+            .copied()
+            .max()
+            .unwrap_or_default()
+    }
+}
 
 impl Control {
-    /// The message with a sandbox's hosts file.
-    pub(crate) fn hosts(&self, sandbox: Id) -> Arc<[u8]> {
+    /// The message with a sandbox's hosts file, if it is another than that of `known`, which then
+    /// is this one's.
+    pub(crate) fn hosts(&self, sandbox: Id, known: &mut Edition) -> Option<Arc<[u8]>> {
         let state = &mut *self.state();
-        let Some(sandbox) = state.sandboxes.get(&sandbox) else { return Arc::default() };
+        let sandbox = state.sandboxes.get(&sandbox)?;
         let mut networks: Vec<Id> = sandbox.endpoints.iter().map(|a| a.network).collect();
         networks.sort_unstable();
         networks.dedup();
-        if let Some(message) = state.hosts.get(&networks) {
-            return Arc::clone(message);
+        let version = state.hosts.version(&networks);
+        let edition = Edition(Some((networks.clone(), version)));
+        if *known == edition {
+            return None;
+        }
+        *known = edition;
+        if let Some((made_at, message)) = state.hosts.messages.get(&networks)
+            && *made_at == version
+        {
+            return Some(Arc::clone(message));
         }
         let endpoints: Vec<Id> = sandbox.endpoints.iter().map(|a| a.assigned.id).collect();
         let text = text(&state.model.hosts_for(&endpoints));
         // Text alone can always be encoded.
         let message: Arc<[u8]> = encode(&FromAppliance::Hosts(text)).unwrap_or_default().into();
-        state.hosts.insert(networks, Arc::clone(&message));
-        message
+        if state.hosts.messages.len() >= MAX_MESSAGES {
+            state.hosts.messages.clear();
+        }
+        state.hosts.messages.insert(networks, (version, Arc::clone(&message)));
+        Some(message)
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Control;
 use super::failure::Rejected;
+use super::hosts::Edition;
 use crate::api::lifeline::{Inbox, encode};
 use crate::api::shapes::{AttachRequest, Failure, FromAppliance, FromSandbox};
 use crate::cnm::Id;
@@ -42,7 +43,11 @@ pub async fn serve(control: Control, socket: UnixStream) {
         Ok(Ok(None)) | Err(_) => return,
         Ok(Err(error)) => return line.refuse(&Rejected::new(400, error.to_string())).await,
     };
-    match control.admit(&request, outbox) {
+    if let Some(most) = control.asks_long(&request) {
+        // One that has gone is found out about later.
+        let _ = line.send(&FromAppliance::Wait { seconds: most.as_secs() }).await;
+    }
+    match control.admit(request, outbox).await {
         Ok((sandbox, name, endpoints)) => {
             let guard = Dismissal { control: control.clone(), sandbox };
             let on_demand = control.settings().on_demand;
@@ -65,7 +70,8 @@ struct Dismissal {
 
 impl Drop for Dismissal {
     fn drop(&mut self) {
-        self.control.dismiss(self.sandbox);
+        let (control, sandbox) = (self.control.clone(), self.sandbox);
+        tokio::spawn(async move { control.dismiss(sandbox).await });
     }
 }
 
@@ -113,8 +119,10 @@ impl Line {
         self.send(answer).await?;
         let mut membership = control.membership();
         membership.mark_unchanged();
-        let mut hosts = control.hosts(sandbox);
-        self.send_octets(&hosts).await?;
+        let mut edition = Edition::default();
+        if let Some(hosts) = control.hosts(sandbox, &mut edition) {
+            self.send_octets(&hosts).await?;
+        }
         control.membership_changed();
         let mut tell_at: Option<Instant> = None;
         loop {
@@ -138,9 +146,7 @@ impl Line {
                 () = tell, if tell_at.is_some() => {
                     tell_at = None;
                     membership.mark_unchanged();
-                    let current = control.hosts(sandbox);
-                    if current != hosts {
-                        hosts = current;
+                    if let Some(hosts) = control.hosts(sandbox, &mut edition) {
                         self.send_octets(&hosts).await?;
                     }
                 }
@@ -175,7 +181,7 @@ impl Line {
                 return Ok(());
             }
             FromSandbox::Unconnected { endpoint, failure } => {
-                control.unconnected(sandbox, endpoint, failure);
+                control.unconnected(sandbox, endpoint, failure).await;
                 return Ok(());
             }
             FromSandbox::Disconnected { endpoint } => {

@@ -9,10 +9,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::failure::Rejected;
+use super::remote::Grants;
 use super::sandboxes::{Attached, MAX_ENDPOINTS, Newcomer, Sandbox};
 use super::{Control, State};
 use crate::api::shapes::{EndpointRequest, Failure, FromAppliance, Kind};
-use crate::cnm::{Driver, Id};
+use crate::cnm::{Driver, Edit, Id};
 
 /// How long a sandbox may take to make an interface, or to let go of one.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,8 +23,17 @@ impl Control {
     ///
     /// # Errors
     /// The rule that stands in the way, or what failed in the sandbox.
-    pub(crate) async fn join(&self, sandbox: Id, wanted: &EndpointRequest) -> Result<Id, Rejected> {
-        let (endpoint, joined) = self.begin_to_join(sandbox, wanted)?;
+    pub(crate) async fn join(
+        &self,
+        sandbox: Id,
+        mut wanted: EndpointRequest,
+    ) -> Result<Id, Rejected> {
+        let mut grants = Grants::default();
+        let outcome = match self.grant_membership(sandbox, &mut wanted, &mut grants).await {
+            Ok(()) => self.begin_to_join(sandbox, wanted).await,
+            Err(rejected) => Err(rejected),
+        };
+        let (endpoint, joined) = self.conclude(grants, outcome).await?;
         let outcome = match tokio::time::timeout(PATIENCE, joined).await {
             Ok(Ok(Ok(()))) => Ok(endpoint),
             Ok(Ok(Err(Failure { message, help }))) => {
@@ -34,7 +44,7 @@ impl Control {
             Ok(Err(_)) => Err(Rejected::new(409, "the sandbox has ended, or left again")),
             Err(_) => {
                 // It may still come round; then it lets go again.
-                let _ = self.begin_to_leave(sandbox, endpoint);
+                let _ = self.begin_to_leave(sandbox, move |_| Ok(endpoint)).await;
                 Err(Rejected::new(500, "the sandbox does not answer"))
             }
         };
@@ -47,9 +57,17 @@ impl Control {
     /// # Errors
     /// When it is not on it, or stays there for a reason.
     pub(crate) async fn leave(&self, sandbox: Id, network: Id) -> Result<(), Rejected> {
-        let endpoint = self.state().endpoint_to_leave(sandbox, network)?;
-        let left = self.begin_to_leave(sandbox, endpoint)?;
+        let which = move |state: &State| state.endpoint_to_leave(sandbox, network);
+        let left = self.begin_to_leave(sandbox, which).await?;
         self.membership_changed();
+        let driver = self.state().model.network(network).and_then(|network| {
+            let driver = network.ipam.driver.plugin()?;
+            Some(driver.to_owned())
+        });
+        if let Some(driver) = driver {
+            // Whoever comes next may want the same address.
+            self.settle(&driver).await;
+        }
         if let Err(_slow) = tokio::time::timeout(PATIENCE, left).await {
             tracing::warn!(sandbox = %sandbox.short(), "slow to let go of an interface");
         }
@@ -57,10 +75,13 @@ impl Control {
     }
 
     /// Takes back what a sandbox could not make an interface for.
-    pub(crate) fn unconnected(&self, sandbox: Id, endpoint: Id, failure: Failure) {
-        if let Some(attached) = self.state().take_endpoint(sandbox, endpoint)
-            && let Some(joining) = attached.joining
-        {
+    pub(crate) async fn unconnected(&self, sandbox: Id, endpoint: Id, failure: Failure) {
+        let taken = self.at_once(|state| {
+            let attached = state.detach(sandbox, endpoint)?;
+            state.forget(endpoint);
+            attached.joining
+        });
+        if let Some(joining) = taken.await {
             // Whoever waited may have lost patience.
             let _ = joining.send(Err(failure));
         }
@@ -75,63 +96,78 @@ impl Control {
         }
     }
 
-    fn begin_to_join(
+    /// Asks for the addresses of one more endpoint, if they come from a plugin.
+    async fn grant_membership(
         &self,
         sandbox: Id,
-        wanted: &EndpointRequest,
+        wanted: &mut EndpointRequest,
+        grants: &mut Grants,
+    ) -> Result<(), Rejected> {
+        if !self.asks_plugins(std::slice::from_ref(wanted)) {
+            return Ok(());
+        }
+        let name = {
+            let state = self.state();
+            let driver = state.model.resolve(&wanted.network)?.driver;
+            let joining = state.sandboxes.get(&sandbox).ok_or_else(ended)?;
+            check(joining, driver)?;
+            joining.name.clone()
+        };
+        self.grant_endpoints(sandbox, &name, std::slice::from_mut(wanted), grants).await
+    }
+
+    async fn begin_to_join(
+        &self,
+        sandbox: Id,
+        wanted: EndpointRequest,
     ) -> Result<(Id, oneshot::Receiver<Result<(), Failure>>), Rejected> {
-        let state = &mut *self.state();
-        state.refuse_when_ending()?;
-        let driver = state.model.resolve(&wanted.network)?.driver;
-        let joining = state.sandboxes.get(&sandbox).ok_or_else(ended)?;
-        check(joining, driver)?;
-        if joining.endpoints.len() >= MAX_ENDPOINTS {
-            let message = format!("a sandbox can be on at most {MAX_ENDPOINTS} networks");
-            return Err(Rejected::new(400, message));
-        }
-        let (name, kind) = (joining.name.clone(), joining.kind);
-        let is_on_others = !joining.endpoints.is_empty();
-        let ifname = free_name(joining, wanted.ifname.as_deref())?;
-        let outbox = joining.outbox.clone();
-        let newcomer = Newcomer { name: &name, kind, declared: false, is_on_others };
-        let mut attached = state.add_endpoint(newcomer, wanted, ifname)?;
-        let message = FromAppliance::Connect(Box::new(attached.assigned.clone()));
-        if outbox.try_send(message).is_err() {
-            state.release(&attached);
-            return Err(Rejected::new(503, format!("sandbox {name} does not listen")));
-        }
-        let (tell, told) = oneshot::channel();
-        let endpoint = attached.assigned.id;
-        if attached.assigned.port {
-            attached.joining = Some(tell);
-        } else {
-            // There is nothing to make; the receiver is right here.
-            let _ = tell.send(Ok(()));
-        }
-        if let Some(sandbox) = state.sandboxes.get_mut(&sandbox) {
-            sandbox.endpoints.push(attached);
-        }
-        state.hosts.clear();
-        Ok((endpoint, told))
+        let edit = move |state: &mut State| {
+            let driver = state.model.resolve(&wanted.network)?.driver;
+            let joining = state.sandboxes.get(&sandbox).ok_or_else(ended)?;
+            check(joining, driver)?;
+            if joining.endpoints.len() >= MAX_ENDPOINTS {
+                let message = format!("a sandbox can be on at most {MAX_ENDPOINTS} networks");
+                return Err(Rejected::new(400, message));
+            }
+            let (name, kind) = (joining.name.clone(), joining.kind);
+            let is_on_others = !joining.endpoints.is_empty();
+            let ifname = free_name(joining, wanted.ifname.as_deref())?;
+            let newcomer = Newcomer { sandbox, name: &name, kind, declared: false, is_on_others };
+            state.add_endpoint(newcomer, &wanted, ifname)
+        };
+        self.turn(edit, move |state, attached| state.connect_to(sandbox, attached)).await?
     }
 
     /// Takes an endpoint back and has the sandbox let go of it, which the receiver hears of.
     ///
     /// # Errors
-    /// When the sandbox cannot be told; then it stays where it is.
-    fn begin_to_leave(&self, sandbox: Id, endpoint: Id) -> Result<oneshot::Receiver<()>, Rejected> {
-        let state = &mut *self.state();
-        let outbox = state.sandboxes.get(&sandbox).ok_or_else(ended)?.outbox.clone();
-        let place = outbox.try_reserve().map_err(|_| {
-            Rejected::new(503, format!("sandbox {} does not listen", sandbox.short()))
-        })?;
-        state.take_endpoint(sandbox, endpoint).ok_or_else(ended)?;
-        place.send(FromAppliance::Disconnect { endpoint });
-        let (tell, told) = oneshot::channel();
-        if let Some(sandbox) = state.sandboxes.get_mut(&sandbox) {
-            sandbox.leaving.insert(endpoint, tell);
-        }
-        Ok(told)
+    /// When it is not for the sandbox to leave, or the sandbox cannot be told; then it stays where
+    /// it is.
+    async fn begin_to_leave(
+        &self,
+        sandbox: Id,
+        which: impl FnOnce(&State) -> Result<Id, Rejected> + Send + 'static,
+    ) -> Result<oneshot::Receiver<()>, Rejected> {
+        let edit = move |state: &mut State| {
+            let endpoint = which(state)?;
+            if state.sandboxes.get(&sandbox).ok_or_else(ended)?.outbox.capacity() == 0 {
+                let message = format!("sandbox {} does not listen", sandbox.short());
+                return Err(Rejected::new(503, message));
+            }
+            state.model.apply(Edit::RemoveEndpoint(endpoint))?;
+            Ok(endpoint)
+        };
+        self.turn(edit, move |state, endpoint| {
+            state.detach(sandbox, endpoint);
+            let (tell, told) = oneshot::channel();
+            if let Some(sandbox) = state.sandboxes.get_mut(&sandbox) {
+                sandbox.leaving.insert(endpoint, tell);
+                // One that has no ear has ended.
+                let _ = sandbox.outbox.try_send(FromAppliance::Disconnect { endpoint });
+            }
+            told
+        })
+        .await
     }
 }
 
@@ -148,9 +184,7 @@ impl State {
         };
         if attached.declared {
             let message = format!("the endpoint {name} is declared by the file");
-            return Err(
-                Rejected::new(403, message).help("take it out of the file, then `weft reload`")
-            );
+            return Err(Rejected::new(403, message).help(self.file_help()));
         }
         if attached.assigned.port {
             check(sandbox, Driver::Bridge)?;
@@ -160,15 +194,40 @@ impl State {
         Ok(attached.assigned.id)
     }
 
-    /// Takes one endpoint of a sandbox back.
-    fn take_endpoint(&mut self, sandbox: Id, endpoint: Id) -> Option<Attached> {
+    /// Tells a sandbox of the endpoint that it got.
+    fn connect_to(
+        &mut self,
+        sandbox: Id,
+        mut attached: Attached,
+    ) -> Result<(Id, oneshot::Receiver<Result<(), Failure>>), Rejected> {
+        let (endpoint, network) = (attached.assigned.id, attached.network);
+        let message = FromAppliance::Connect(Box::new(attached.assigned.clone()));
+        let joining = self.sandboxes.get_mut(&sandbox);
+        let Some(joining) = joining.filter(|own| own.outbox.try_send(message).is_ok()) else {
+            self.forget(endpoint);
+            let message = format!("sandbox {} does not listen", sandbox.short());
+            return Err(Rejected::new(503, message));
+        };
+        let (tell, told) = oneshot::channel();
+        if attached.assigned.port {
+            attached.joining = Some(tell);
+        } else {
+            // There is nothing to make; the receiver is right here.
+            let _ = tell.send(Ok(()));
+        }
+        joining.endpoints.push(attached);
+        self.hosts.changed(network);
+        Ok((endpoint, told))
+    }
+
+    /// Takes an endpoint out of its sandbox, and its port away.
+    fn detach(&mut self, sandbox: Id, endpoint: Id) -> Option<Attached> {
         let sandbox = self.sandboxes.get_mut(&sandbox)?;
         let place = sandbox.endpoints.iter().position(|own| own.assigned.id == endpoint)?;
         let attached = sandbox.endpoints.remove(place);
         let sandbox = sandbox.id;
-        self.release(&attached);
+        self.unplug(&attached);
         self.introduce(sandbox);
-        self.hosts.clear();
         Some(attached)
     }
 }

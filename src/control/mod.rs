@@ -2,9 +2,12 @@
 //!
 //! [`Control`] holds the [`Model`], the [`Runtime`] and the sandboxes under one lock that is held
 //! for short, never across a wait. The API's handlers, the life lines and the reload all change
-//! things through it, and each change either happens whole or is refused with nothing changed.
+//! things through it, one at a time ([`turn`]), and each change either happens whole, and is kept
+//! by the store ([`durable`]) before anybody is told of it, or is refused with nothing changed.
 
+mod debts;
 pub mod declared;
+pub mod durable;
 pub mod failure;
 mod flows;
 mod gateways;
@@ -14,8 +17,12 @@ pub mod managed;
 pub mod memberships;
 mod names;
 pub mod networks;
+mod remote;
+mod replay;
 pub mod sandboxes;
 pub mod tables;
+mod turn;
+mod uplinks;
 mod winding_down;
 
 use std::collections::BTreeMap;
@@ -28,11 +35,18 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::{Notify, OnceCell, watch};
 
 use crate::api::shapes::Ended;
-use crate::cnm::{BuiltIns, Declared, Id, Model, Network, Origin};
+use crate::cnm::{BuiltIns, Declared, Id, Model};
+use crate::plugin::Plugins;
 use crate::runtime::Runtime;
+use crate::store::Store;
+use debts::Debts;
+use durable::{Awaited, StateError};
+use hosts::Hosts;
 use managed::Managed;
 use names::Names;
+use remote::Remotes;
 use sandboxes::Sandbox;
+use turn::Writes;
 use weft_ipam::{DefaultPools, GlobalId};
 
 /// What an appliance is started with.
@@ -44,12 +58,16 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The configuration file.
     pub file: Option<PathBuf>,
+    /// The folder that what exists is kept in; none when it is not kept.
+    pub state: Option<PathBuf>,
     /// Whether it ends when idle.
     pub on_demand: bool,
     /// Data-path threads.
     pub workers: usize,
     /// Where addresses come from when nobody says.
     pub default_pools: DefaultPools,
+    /// Where plugins are looked for before Docker's own directories.
+    pub plugin_dirs: Vec<PathBuf>,
 }
 
 /// The control plane of one appliance, shared by everything that serves it.
@@ -63,6 +81,12 @@ struct Shared {
     settings: Settings,
     started: Instant,
     state: Mutex<State>,
+    /// Where what exists is kept.
+    store: Arc<dyn Store>,
+    /// The plugins that give addresses.
+    remotes: Remotes,
+    /// Whoever has it edits the model.
+    turnstile: tokio::sync::Mutex<()>,
     /// Goes up when an endpoint came or went, so that life lines tell the neighbours' names.
     membership: watch::Sender<u64>,
     /// What winding down has ended. It happens once, whoever asks how often.
@@ -78,11 +102,24 @@ pub(crate) struct State {
     pub(crate) runtime: Runtime,
     pub(crate) sandboxes: BTreeMap<Id, Sandbox>,
     pub(crate) declared: Declared,
+    /// Whether what is declared is to be there. An appliance without a file keeps what one has
+    /// declared before, and serves none of its endpoints.
+    pub(crate) serves: bool,
     pub(crate) managed: BTreeMap<String, Managed>,
     /// The names of the sandboxes.
     pub(crate) names: Names,
     /// Messages with hosts files, until a name or address changes.
-    pub(crate) hosts: hosts::Messages,
+    pub(crate) hosts: Hosts,
+    /// Sandboxes of an appliance before this one, until they are back or given up.
+    pub(crate) awaited: BTreeMap<Id, Awaited>,
+    /// What goes back to IPAM drivers.
+    pub(crate) debts: Debts,
+    /// What an edit changes of the declarations that are kept; written with its turn.
+    pub(crate) declarations: Writes,
+    /// What has changed already and is still to be written.
+    pub(crate) owed: Writes,
+    /// Whether the store has refused what is owed to it.
+    pub(crate) is_behind: bool,
     /// Whether the appliance is about to end: then nothing new begins, and nobody needs to know who
     /// else has gone.
     pub(crate) ending: bool,
@@ -91,11 +128,11 @@ pub(crate) struct State {
 }
 
 impl Control {
-    /// A control plane with the built-in networks.
+    /// A control plane with what the store has kept, and the built-in networks.
     ///
     /// # Errors
-    /// When the workers cannot be started.
-    pub fn new(settings: Settings) -> std::io::Result<Self> {
+    /// When the workers cannot be started, or what the store has kept cannot be taken up.
+    pub async fn open(settings: Settings, store: Arc<dyn Store>) -> Result<Self, OpenError> {
         let built_ins = BuiltIns {
             bridge: new_id()?,
             host: new_id()?,
@@ -104,33 +141,56 @@ impl Control {
         };
         let mut seed = [0; 8];
         fill_random(&mut seed)?;
-        let mut runtime = Runtime::start(settings.workers, u64::from_ne_bytes(seed))?;
+        let runtime = Runtime::start(settings.workers, u64::from_ne_bytes(seed))?;
         let taken = crate::sandbox::link::host_subnets().unwrap_or_default();
         let pools = settings.default_pools.clone().with_ula(global_id()?);
-        let model = Model::new(pools, taken, built_ins);
-        for network in model.networks().filter(|network| network.driver.is_switched()) {
-            runtime.add_switch(network.id, &network.options);
+        let mut model = Model::empty(pools, taken);
+        let listing = store.list("").await.map_err(StateError::from)?;
+        let mut restored = durable::restore(&mut model, &listing, &boot())?;
+        model.build_in(built_ins);
+        restored.writes.extend(durable::writes(&model));
+        model.settle();
+        let mut names = Names::default();
+        for sandbox in restored.awaited.values() {
+            names.take(&sandbox.name);
         }
-        let state = State {
+        let mut state = State {
             model,
             runtime,
             sandboxes: BTreeMap::new(),
-            declared: Declared::default(),
+            declared: restored.declared,
+            serves: false,
             managed: BTreeMap::new(),
-            names: Names::default(),
-            hosts: BTreeMap::new(),
+            names,
+            hosts: Hosts::default(),
+            awaited: restored.awaited,
+            debts: Debts::restored(restored.debts),
+            declarations: Writes::new(),
+            owed: restored.writes,
+            is_behind: false,
             ending: false,
             idle_since: Instant::now(),
         };
+        state.add_switches();
+        let given = state.model.networks().filter_map(|network| network.ipam.driver.plugin());
+        let drivers = given.map(str::to_owned).collect();
+        let plugins = Plugins::found_in(settings.plugin_dirs.clone());
         let shared = Shared {
+            remotes: Remotes::new(plugins, drivers),
             settings,
             started: Instant::now(),
             state: Mutex::new(state),
+            store,
+            turnstile: tokio::sync::Mutex::new(()),
             membership: watch::Sender::new(0),
             wound_down: OnceCell::new(),
             ending: Notify::new(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        let control = Self { shared: Arc::new(shared) };
+        // So that a state that cannot be written is known at once. When nothing is different, the
+        // sandboxes that live have their network back also where no room is left to write.
+        control.pay().await.map_err(StateError::from)?;
+        Ok(control)
     }
 
     /// What the appliance was started with.
@@ -177,14 +237,30 @@ impl Control {
         self.shared.ending.notified().await;
     }
 
-    /// How long there has been nothing that somebody needs: no sandbox, and no network that was
-    /// made by hand; none while there is one.
+    /// How long there has been no sandbox, and none that may come back; none while there is one.
     pub fn idle(&self) -> Option<std::time::Duration> {
         let state = self.state();
-        let is_made = |network: &Network| network.origin == Origin::Api;
-        let is_idle = state.sandboxes.is_empty() && !state.model.networks().any(is_made);
+        let is_idle = state.sandboxes.is_empty() && state.awaited.is_empty();
         is_idle.then(|| state.idle_since.elapsed())
     }
+}
+
+/// Why an appliance cannot take up its work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The process cannot be set up.
+    #[error("the appliance cannot start")]
+    Start(#[from] std::io::Error),
+    /// What was kept cannot be taken up.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// What this boot of the machine is called; nothing where the kernel does not tell.
+fn boot() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot.trim_end().to_owned()
 }
 
 /// A new id.

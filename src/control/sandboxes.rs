@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use weft_switch::PortId;
 
 use super::failure::Rejected;
-use super::{Control, State, gateways, new_id};
+use super::remote::Grants;
+use super::{Control, State, new_id};
 use crate::api::shapes::{
     Assigned, AttachRequest, EndpointRequest, Failure, FromAppliance, Kind, shown_command,
 };
@@ -68,6 +69,7 @@ pub type Joining = oneshot::Sender<Result<(), Failure>>;
 /// Whom an endpoint is made for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Newcomer<'a> {
+    pub(super) sandbox: Id,
     pub(super) name: &'a str,
     pub(super) kind: Kind,
     /// Whether the configuration file declares the endpoint.
@@ -81,59 +83,86 @@ impl Control {
     ///
     /// # Errors
     /// The first rule that stands in the way; nothing is left of the attempt.
-    pub(crate) fn admit(
+    pub(crate) async fn admit(
         &self,
-        request: &AttachRequest,
+        mut request: AttachRequest,
         outbox: mpsc::Sender<FromAppliance>,
     ) -> Result<(Id, String, Vec<Assigned>), Rejected> {
-        check_endpoints(request)?;
+        check_endpoints(&request)?;
         let ifnames = ifnames(&request.endpoints)?;
         let fresh = new_id().map_err(|error| Rejected::new(500, error.to_string()))?;
-        let state = &mut *self.state();
-        state.refuse_when_ending()?;
         let id = request.sandbox.unwrap_or(fresh);
-        if state.sandboxes.contains_key(&id) {
-            // Ids are no secret. Whoever comes back finds its own free once its old life line has
-            // been seen to end.
-            let message = format!("sandbox {} is here already", id.short());
-            return Err(Rejected::new(409, message));
-        }
-        let name = state.name_for(request)?;
-        let mut attached: Vec<Attached> = Vec::new();
-        let newcomer = Newcomer {
-            name: &name,
-            kind: request.kind,
-            declared: request.declared,
-            is_on_others: request.endpoints.len() > 1,
+        let mut grants = Grants::default();
+        let granted = if !request.declared && self.asks_plugins(&request.endpoints) {
+            let name = self.state().name_for(&request)?;
+            self.grant_endpoints(id, &name, &mut request.endpoints, &mut grants).await
+        } else {
+            Ok(())
         };
-        for (wanted, ifname) in request.endpoints.iter().zip(ifnames) {
-            match state.add_endpoint(newcomer, wanted, ifname) {
-                Ok(endpoint) => attached.push(endpoint),
-                Err(rejected) => {
-                    for endpoint in attached {
-                        state.release(&endpoint);
-                    }
-                    return Err(rejected);
-                }
+        let outcome = match granted {
+            Ok(()) => self.take_in(id, request, ifnames, outbox).await,
+            Err(rejected) => Err(rejected),
+        };
+        self.conclude(grants, outcome).await
+    }
+
+    async fn take_in(
+        &self,
+        id: Id,
+        request: AttachRequest,
+        ifnames: Vec<String>,
+        outbox: mpsc::Sender<FromAppliance>,
+    ) -> Result<(Id, String, Vec<Assigned>), Rejected> {
+        let edit = move |state: &mut State| {
+            if state.sandboxes.contains_key(&id) {
+                // Ids are no secret. Whoever comes back finds its own free once its old life line
+                // has been seen to end.
+                let message = format!("sandbox {} is here already", id.short());
+                return Err(Rejected::new(409, message));
             }
-        }
-        let assigned: Vec<Assigned> = attached.iter().map(|a| a.assigned.clone()).collect();
-        let sandbox = Sandbox {
-            id,
-            name: name.clone(),
-            kind: request.kind,
-            pid: None,
-            command: shown_command(&request.command),
-            since: Instant::now(),
-            endpoints: attached,
-            outbox,
-            declared: request.declared,
-            leaving: BTreeMap::new(),
+            let name = state.name_for(&request)?;
+            let newcomer = Newcomer {
+                sandbox: id,
+                name: &name,
+                kind: request.kind,
+                declared: request.declared,
+                is_on_others: request.endpoints.len() > 1,
+            };
+            let attached = request
+                .endpoints
+                .iter()
+                .zip(ifnames)
+                .map(|(wanted, ifname)| state.add_endpoint(newcomer, wanted, ifname))
+                .collect::<Result<Vec<Attached>, Rejected>>()?;
+            // What it had before and does not ask for any more.
+            for left in state.left_behind(id, &attached) {
+                state.model.apply(Edit::RemoveEndpoint(left))?;
+            }
+            Ok(Sandbox {
+                id,
+                name,
+                kind: request.kind,
+                pid: None,
+                command: shown_command(&request.command),
+                since: Instant::now(),
+                endpoints: attached,
+                outbox,
+                declared: request.declared,
+                leaving: BTreeMap::new(),
+            })
         };
-        state.names.take(&name);
-        state.sandboxes.insert(id, sandbox);
-        state.hosts.clear();
-        Ok((id, name, assigned))
+        self.turn(edit, |state, sandbox| {
+            let assigned = sandbox.endpoints.iter().map(|own| own.assigned.clone()).collect();
+            let (id, name) = (sandbox.id, sandbox.name.clone());
+            state.awaited.remove(&id);
+            state.names.take(&name);
+            for attached in &sandbox.endpoints {
+                state.hosts.changed(attached.network);
+            }
+            state.sandboxes.insert(id, sandbox);
+            (id, name, assigned)
+        })
+        .await
     }
 
     /// Connects an endpoint's descriptor to its network's switch.
@@ -182,20 +211,42 @@ impl Control {
 
     /// Takes everything back that a sandbox had whose life line has ended. Does nothing when it has
     /// gone already, also when another has its id since.
-    pub(crate) fn dismiss(&self, sandbox: Id) {
-        let gone = {
-            let state = &mut *self.state();
+    pub(crate) async fn dismiss(&self, sandbox: Id) {
+        let gone = self.at_once(|state| {
             let has_ended = |sandbox: &Sandbox| sandbox.outbox.is_closed();
             state.sandboxes.get(&sandbox).is_some_and(has_ended)
                 && state.remove_sandbox(sandbox).is_some()
-        };
-        if gone {
+        });
+        if gone.await {
             self.membership_changed();
         }
     }
 
+    /// Gives up the sandboxes that were there before this appliance and have not come back.
+    pub(crate) async fn give_up(&self) {
+        let given_up = self.at_once(|state| {
+            let awaited = std::mem::take(&mut state.awaited);
+            for sandbox in awaited.values() {
+                state.names.free(&sandbox.name);
+                sandbox.endpoints.iter().for_each(|endpoint| state.forget(*endpoint));
+                tracing::info!(name = sandbox.name, "a sandbox has not come back");
+            }
+            state.idle_since = Instant::now();
+            !awaited.is_empty()
+        });
+        if given_up.await {
+            self.membership_changed();
+        }
+    }
+
+    /// Whether sandboxes are awaited that were there before this appliance.
+    pub(crate) fn is_awaiting(&self) -> bool {
+        !self.state().awaited.is_empty()
+    }
+
     /// Looks for ports whose other side has gone, and tells their sandboxes.
     pub(crate) fn tend(&self) {
+        self.tend_remotes();
         let state = &mut *self.state();
         state.runtime.tick();
         state.runtime.outside().look_up_resolvers();
@@ -235,13 +286,16 @@ impl State {
         endpoints.find(|attached| attached.assigned.id == endpoint && attached.assigned.port)
     }
 
-    /// Removes a sandbox with its ports and endpoints.
+    /// Removes a sandbox with its ports and endpoints; those that the file declares stay in the
+    /// model. Only for those whose turn it is.
     pub(crate) fn remove_sandbox(&mut self, id: Id) -> Option<Sandbox> {
         let sandbox = self.sandboxes.remove(&id)?;
         self.names.free(&sandbox.name);
-        self.hosts.clear();
         for attached in &sandbox.endpoints {
-            self.release(attached);
+            self.unplug(attached);
+            if !attached.declared {
+                self.forget(attached.assigned.id);
+            }
         }
         if self.sandboxes.is_empty() {
             self.idle_since = Instant::now();
@@ -249,15 +303,19 @@ impl State {
         Some(sandbox)
     }
 
-    /// Takes an endpoint back; one that the file declares stays in the model.
-    pub(super) fn release(&mut self, attached: &Attached) {
+    /// Takes away what an endpoint has outside the model.
+    pub(super) fn unplug(&mut self, attached: &Attached) {
         if let Some(port) = attached.port {
             self.runtime.remove_port(port);
         }
-        if !attached.declared {
-            // A reload may have removed it before.
-            let _ = self.model.apply(Edit::RemoveEndpoint(attached.assigned.id));
-        }
+        self.hosts.changed(attached.network);
+    }
+
+    /// The endpoints that a sandbox had under an earlier appliance and that are not among these.
+    fn left_behind(&self, sandbox: Id, attached: &[Attached]) -> Vec<Id> {
+        let had = self.awaited.get(&sandbox).into_iter().flat_map(|awaited| &awaited.endpoints);
+        let is_left = |id: &&Id| attached.iter().all(|own| own.assigned.id != **id);
+        had.filter(is_left).copied().collect()
     }
 
     /// Makes an endpoint, or takes the one that the file made.
@@ -269,11 +327,13 @@ impl State {
     ) -> Result<Attached, Rejected> {
         let network = self.model.resolve(&wanted.network)?;
         let (network, driver) = (network.id, network.driver);
-        let Newcomer { name, kind, declared, is_on_others } = newcomer;
+        let Newcomer { name, declared, is_on_others, .. } = newcomer;
         let id = if declared {
             self.declared_endpoint(network, name)?
+        } else if let Some(id) = self.awaited_endpoint(network, newcomer.sandbox, wanted) {
+            id
         } else {
-            self.new_endpoint(kind, name, wanted)?
+            self.new_endpoint(newcomer, wanted)?
         };
         let network = self.model.network(network);
         let endpoint = self.model.endpoint(id);
@@ -288,21 +348,17 @@ impl State {
             addresses: endpoint.addresses.clone(),
             mtu: network.options.mtu,
             ifname: endpoint.ifname.clone().unwrap_or(ifname),
+            routers: network.routers(endpoint),
             port: driver.is_switched(),
             host: driver == Driver::Host,
-            gateways: gateways::ways_out(network),
             resolvers: network.gateways().collect(),
         };
         let network = network.id;
-        let has_port = assigned.port;
-        let attached = Attached { assigned, network, port: None, declared, joining: None };
-        if is_on_others && !has_port {
-            let name = attached.assigned.network.clone();
-            self.release(&attached);
-            let message = format!("network {name} cannot be combined with others");
+        if is_on_others && !assigned.port {
+            let message = format!("network {} cannot be combined with others", assigned.network);
             return Err(Rejected::new(400, message));
         }
-        Ok(attached)
+        Ok(Attached { assigned, network, port: None, declared, joining: None })
     }
 
     /// The endpoint that the file made for the sandbox that is coming now.
@@ -319,10 +375,28 @@ impl State {
         Ok(id)
     }
 
+    /// The endpoint that a sandbox had under an earlier appliance and wants to have again.
+    pub(super) fn awaited_endpoint(
+        &self,
+        network: Id,
+        sandbox: Id,
+        wanted: &EndpointRequest,
+    ) -> Option<Id> {
+        let awaited = self.awaited.get(&sandbox)?;
+        let id = wanted.id.filter(|id| awaited.endpoints.contains(id))?;
+        let endpoint = self.model.endpoint(id)?;
+        let has = |address: Option<IpAddr>| {
+            address.is_none_or(|ip| endpoint.addresses.iter().any(|own| own.ip() == ip))
+        };
+        let is_the_same = endpoint.network == network
+            && has(wanted.ip.map(IpAddr::V4))
+            && has(wanted.ip6.map(IpAddr::V6));
+        is_the_same.then_some(id)
+    }
+
     fn new_endpoint(
         &mut self,
-        kind: Kind,
-        name: &str,
+        newcomer: Newcomer<'_>,
         wanted: &EndpointRequest,
     ) -> Result<Id, Rejected> {
         let mac = match &wanted.mac {
@@ -335,14 +409,15 @@ impl State {
         let fresh = new_id().map_err(|error| Rejected::new(500, error.to_string()))?;
         let spec = EndpointSpec {
             id: wanted.id.unwrap_or(fresh),
-            name: name.to_owned(),
+            sandbox: Some(newcomer.sandbox),
+            name: newcomer.name.to_owned(),
             network: wanted.network.clone(),
             mac,
             ip: wanted.ip,
             ip6: wanted.ip6,
             aliases: wanted.aliases.clone(),
             ifname: wanted.ifname.clone(),
-            kind: endpoint_kind(kind),
+            kind: endpoint_kind(newcomer.kind),
             origin: Origin::Api,
         };
         let id = spec.id;

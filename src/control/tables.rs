@@ -1,5 +1,6 @@
 //! The live tables: what `weft ps`, `weft status` and `weft show` print.
 
+use super::uplinks::uplink_name;
 use super::{Control, State};
 use crate::api::shapes::{DropLine, FdbLine, PortLine, SandboxLine, Status};
 use crate::cnm::Id;
@@ -24,12 +25,14 @@ impl Control {
             pid: std::process::id(),
             uptime_s: self.started().elapsed().as_secs(),
             file: settings.file.clone(),
+            state: settings.state.clone(),
             on_demand: settings.on_demand,
             workers: state.runtime.workers(),
             networks: state.model.networks().count(),
             sandboxes: state.sandboxes.len(),
             endpoints: state.model.endpoints().count(),
             resident_kib: resident_kib(),
+            uplinks: state.uplink_lines(),
         }
     }
 
@@ -62,6 +65,7 @@ impl Control {
                 Some(line)
             })
             .collect();
+        lines.extend(state.uplink_ports());
         lines.sort_by_key(|line| line.port);
         for network in state.model.networks() {
             let past = state.runtime.past_totals(network.id);
@@ -101,6 +105,14 @@ impl Control {
             let network = &attached.assigned.network;
             lines.extend(drop_lines(port, &sandbox.name, network, &totals));
         }
+        for uplink in state.runtime.uplinks() {
+            let network = state.model.network(uplink.network).map(|network| &network.name);
+            let totals = state.runtime.port_totals(uplink.port);
+            if let (Some(network), Some((totals, _))) = (network, totals) {
+                let port = Some(uplink.port.get());
+                lines.extend(drop_lines(port, &uplink_name(&uplink), network, &totals));
+            }
+        }
         for network in state.model.networks() {
             if let Some(past) = state.runtime.past_totals(network.id) {
                 lines.extend(drop_lines(None, GONE, &network.name, &past));
@@ -120,6 +132,14 @@ impl State {
             });
             matching.next().filter(|_| matching.next().is_none())
         })
+    }
+
+    /// The sandbox that an endpoint of the file has at the moment.
+    pub(crate) fn serving(&self, endpoint: Id) -> Option<Id> {
+        let declared = self.sandboxes.values().filter(|sandbox| sandbox.declared);
+        let mut serving = declared
+            .filter(|sandbox| sandbox.endpoints.iter().any(|own| own.assigned.id == endpoint));
+        serving.next().map(|sandbox| sandbox.id)
     }
 
     pub(super) fn attached(&self) -> impl Iterator<Item = (&Sandbox, &Attached)> {
@@ -149,7 +169,7 @@ fn sandbox_line(sandbox: &Sandbox) -> SandboxLine {
     }
 }
 
-fn port_line(network: &str, sandbox: &str, totals: &Totals) -> PortLine {
+pub(super) fn port_line(network: &str, sandbox: &str, totals: &Totals) -> PortLine {
     PortLine {
         port: None,
         network: network.to_owned(),

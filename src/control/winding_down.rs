@@ -37,6 +37,8 @@ impl Control {
         for (_, process) in managed {
             process.ended().await;
         }
+        // Behind every turn that has begun.
+        self.flush().await;
         ended
     }
 

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod closer;
 pub mod decide;
 pub mod picture;
+pub mod uplink;
 pub mod worker;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,18 +23,19 @@ use weft_frame::MacAddr;
 use weft_gateway::station::Drop as Reason;
 use weft_switch::{
     Binding, DropReason, Entry, Fdb, Group, Guard, NetworkId, PortConfig, PortId, StormControl,
-    Topology,
+    Topology, UplinkMode,
 };
 
 use crate::cnm::Id;
 use crate::cnm::options::{LiveOptions, NetworkOptions, Spoof};
 use crate::port::counters::Totals;
 use crate::port::{Port, PortError};
-use crate::uplink::{self, Gateway, Neighbours, Outside, Who};
+use crate::uplink::{Gateway, Line, Neighbours, Outside, Who};
 use balance::{Burden, Watch};
 use clock::Clock;
 use closer::{Closer, Past};
 use picture::{Picture, Published};
+use uplink::UplinkState;
 use worker::Handle;
 
 /// The split-horizon group of endpoints that may not reach each other.
@@ -50,6 +52,8 @@ pub enum Medium {
     Tap,
     /// A stream socket with QEMU's framing.
     Stream,
+    /// An interface of the host's: the network's way out.
+    Uplink(UplinkMode),
 }
 
 /// The station behind a port.
@@ -70,6 +74,9 @@ pub enum AddPortError {
     /// The descriptor is no port.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// An uplink is no endpoint's port.
+    #[error("an uplink is no port of an endpoint")]
+    NotEndpoint,
     /// The network has no switch.
     #[error("the network has no switch")]
     NoSwitch,
@@ -85,7 +92,10 @@ pub struct Runtime {
     workers: Vec<Handle>,
     clock: Clock,
     switches: BTreeMap<Id, SwitchState>,
+    /// The switches with ports, by the numbers that the picture has them under.
+    live: BTreeMap<NetworkId, Id>,
     ports: BTreeMap<PortId, PortState>,
+    uplinks: BTreeMap<Id, UplinkState>,
     /// Numbers of ports that a worker may still hold.
     retired: HashMap<PortId, (Weak<Port>, Arc<Fdb>)>,
     last_number: u16,
@@ -97,15 +107,23 @@ pub struct Runtime {
 
 #[derive(Debug)]
 struct SwitchState {
-    number: NetworkId,
-    fdb: Arc<Fdb>,
+    /// What it has while it has ports. A network that nobody is in costs nothing here.
+    live: Option<Live>,
     options: LiveOptions,
     mtu: u16,
+    fdb_capacity: u32,
     gateway: Option<Arc<Gateway>>,
     names: Neighbours,
     ageing: usize,
     /// What was counted at ports of this network that have gone since.
     past: Past,
+}
+
+#[derive(Debug)]
+struct Live {
+    number: NetworkId,
+    fdb: Arc<Fdb>,
+    ports: usize,
 }
 
 #[derive(Debug)]
@@ -136,7 +154,9 @@ impl Runtime {
             workers,
             clock,
             switches: BTreeMap::new(),
+            live: BTreeMap::new(),
             ports: BTreeMap::new(),
+            uplinks: BTreeMap::new(),
             retired: HashMap::new(),
             last_number: 0,
             watch: Watch::default(),
@@ -153,27 +173,17 @@ impl Runtime {
 
     /// Makes a switch for a network.
     pub fn add_switch(&mut self, network: Id, options: &NetworkOptions) {
-        let used: std::collections::BTreeSet<u16> =
-            self.switches.values().map(|switch| switch.number.0).collect();
-        let Some(number) = (0..u16::MAX).find(|number| !used.contains(number)) else {
-            // The model has fewer networks than there are numbers.
-            debug_assert!(false, "more switches than the model allows");
-            return;
-        };
-        let capacity = options.fdb_capacity as usize;
-        let seed = self.seed.rotate_left(u32::from(number)) ^ u64::from(number);
         let switch = SwitchState {
-            number: NetworkId(number),
-            fdb: Arc::new(Fdb::new(capacity, capacity / SHARES, seed)),
+            live: None,
             options: options.live,
             mtu: options.mtu,
+            fdb_capacity: options.fdb_capacity,
             gateway: None,
             names: Neighbours::default(),
             ageing: 0,
             past: Past::default(),
         };
         self.switches.insert(network, switch);
-        self.publish();
     }
 
     /// Changes what can change on a running switch.
@@ -183,9 +193,13 @@ impl Runtime {
         let storm = options.storm_control.map(std::num::NonZeroU32::get);
         for state in self.ports.values_mut().filter(|state| state.network == network) {
             state.storm = storm.map(new_storm_control);
-            pin_station(&switch.fdb, &state.station, state.port.id, options.spoof);
+            if let Some(live) = &switch.live {
+                pin_station(&live.fdb, &state.station, state.port.id, options.spoof);
+            }
         }
-        self.publish();
+        if switch.live.is_some() {
+            self.publish();
+        }
     }
 
     /// The names of a network's endpoints, as its guests look them up.
@@ -201,7 +215,7 @@ impl Runtime {
     }
 
     /// The flows of the guest behind a port.
-    pub fn flows(&self, id: PortId) -> Vec<uplink::flows::Line> {
+    pub fn flows(&self, id: PortId) -> Vec<Line> {
         self.ports.get(&id).map(|state| state.port.guest.lines()).unwrap_or_default()
     }
 
@@ -213,24 +227,30 @@ impl Runtime {
     /// Gives a network the gateway that its guests find.
     pub fn set_gateway(&mut self, network: Id, gateway: Gateway) {
         let Some(switch) = self.switches.get_mut(&network) else { return };
-        if let Some(former) = &switch.gateway {
-            if former.is_like(&gateway) {
-                return;
-            }
-            switch.fdb.remove_static(former.station.config().mac);
+        let former = switch.gateway.as_ref();
+        if former.is_some_and(|former| former.is_like(&gateway)) {
+            return;
         }
-        let mac = gateway.station.config().mac;
-        if switch.fdb.insert_static(mac, PortId::GATEWAY).is_err() {
-            tracing::warn!(%mac, "the FDB has no room for the gateway");
+        if let Some(live) = &switch.live {
+            if let Some(former) = former {
+                live.fdb.remove_static(former.station.config().mac);
+            }
+            pin_gateway(&live.fdb, &gateway);
         }
         switch.gateway = Some(Arc::new(gateway));
-        self.publish();
+        if switch.live.is_some() {
+            self.publish();
+        }
     }
 
-    /// Removes a network's switch. Its ports must have gone before.
+    /// Removes a network's switch and its uplink. Its other ports must have gone before.
     pub fn remove_switch(&mut self, network: Id) {
-        self.switches.remove(&network);
-        self.publish();
+        self.remove_uplink(network);
+        let live = self.switches.remove(&network).and_then(|switch| switch.live);
+        if let Some(live) = live {
+            self.live.remove(&live.number);
+            self.publish();
+        }
     }
 
     /// Adds a port to a network's switch.
@@ -243,15 +263,38 @@ impl Runtime {
         station: Station,
         descriptor: OwnedFd,
     ) -> Result<PortId, AddPortError> {
+        let medium = station.medium;
+        self.insert_port(network, station, |id, mtu, workers| match medium {
+            Medium::Tap => Ok(Port::tap(id, mtu, workers, descriptor)?),
+            Medium::Stream => Ok(Port::stream(id, mtu, workers, descriptor)?),
+            Medium::Uplink(_) => Err(AddPortError::NotEndpoint),
+        })
+    }
+
+    /// Makes a port, by its number, its MTU and the number of workers, and shows it to them.
+    fn insert_port(
+        &mut self,
+        network: Id,
+        station: Station,
+        make: impl FnOnce(PortId, u16, usize) -> Result<Port, AddPortError>,
+    ) -> Result<PortId, AddPortError> {
         let id = self.free_number().ok_or(AddPortError::NoNumber)?;
-        let switch = self.switches.get(&network).ok_or(AddPortError::NoSwitch)?;
-        let count = self.workers.len();
-        let port = match station.medium {
-            Medium::Tap => Port::tap(id, switch.mtu, count, descriptor)?,
-            Medium::Stream => Port::stream(id, switch.mtu, count, descriptor)?,
-        };
+        let switch = self.switches.get_mut(&network).ok_or(AddPortError::NoSwitch)?;
+        let port = make(id, switch.mtu, self.workers.len())?;
         self.last_number = id.get();
-        pin_station(&switch.fdb, &station, id, switch.options.spoof);
+        let live = switch.live.get_or_insert_with(|| {
+            let number = free_network(&self.live);
+            self.live.insert(number, network);
+            let seed = self.seed.rotate_left(u32::from(number.0)) ^ u64::from(number.0);
+            let capacity = switch.fdb_capacity as usize;
+            let fdb = Arc::new(Fdb::new(capacity, capacity / SHARES, seed));
+            if let Some(gateway) = &switch.gateway {
+                pin_gateway(&fdb, gateway);
+            }
+            Live { number, fdb, ports: 0 }
+        });
+        live.ports += 1;
+        pin_station(&live.fdb, &station, id, switch.options.spoof);
         let storm = switch.options.storm_control.map(|rate| new_storm_control(rate.get()));
         let port = Arc::new(port);
         self.ports.insert(id, PortState { port, network, station, storm, reader: 0 });
@@ -263,21 +306,33 @@ impl Runtime {
     pub fn remove_port(&mut self, id: PortId) {
         let Some(state) = self.ports.remove(&id) else { return };
         state.port.guest.close();
-        self.publish();
         let Some(switch) = self.switches.get_mut(&state.network) else { return };
-        switch.fdb.forget(id);
-        let closing = self.closer.close(state.port, Arc::clone(&switch.past));
-        self.retired.insert(id, (closing, Arc::clone(&switch.fdb)));
+        let Some(live) = &mut switch.live else { return };
+        let fdb = Arc::clone(&live.fdb);
+        live.ports -= 1;
+        if live.ports == 0 {
+            // All that was learned was learned from its ports.
+            self.live.remove(&live.number);
+            switch.live = None;
+        }
+        let past = Arc::clone(&switch.past);
+        self.publish();
+        fdb.forget(id);
+        let closing = self.closer.close(state.port, past);
+        self.retired.insert(id, (closing, fdb));
     }
 
     /// Does what has to be done from time to time: ages the FDBs, frees the numbers of ports that
-    /// nobody holds any more. To be called about once a second.
+    /// nobody holds any more, sees to the parents. To be called about once a second.
     pub fn tick(&mut self) {
+        self.tend_uplinks();
         self.balance();
         let now = self.clock.now();
-        for switch in self.switches.values_mut() {
+        for id in self.live.values() {
+            let Some(switch) = self.switches.get_mut(id) else { continue };
+            let Some(live) = &switch.live else { continue };
             let age = switch.options.fdb_age_s;
-            switch.ageing = switch.fdb.age(now, age, switch.ageing, AGEING_BUDGET);
+            switch.ageing = live.fdb.age(now, age, switch.ageing, AGEING_BUDGET);
         }
         self.retired.retain(|id, (port, fdb)| {
             let held = port.strong_count() > 0;
@@ -318,9 +373,14 @@ impl Runtime {
         self.publish();
     }
 
-    /// The ports whose other side has gone.
+    /// The ports of endpoints whose other side has gone.
     pub fn gone_ports(&self) -> Vec<PortId> {
-        self.ports.values().filter(|s| s.port.is_gone()).map(|s| s.port.id).collect()
+        let is_endpoint = |state: &&PortState| match state.station.medium {
+            Medium::Tap | Medium::Stream => true,
+            Medium::Uplink(_) => false,
+        };
+        let endpoints = self.ports.values().filter(is_endpoint);
+        endpoints.filter(|s| s.port.is_gone()).map(|s| s.port.id).collect()
     }
 
     /// What a port has counted, and the worker that reads it.
@@ -337,9 +397,10 @@ impl Runtime {
     /// A network's FDB: each entry with its age in seconds.
     pub fn fdb(&self, network: Id) -> Vec<(Entry, u32)> {
         let now = self.clock.now();
-        let Some(switch) = self.switches.get(&network) else { return Vec::new() };
+        let live = self.switches.get(&network).and_then(|switch| switch.live.as_ref());
+        let Some(live) = live else { return Vec::new() };
         let mut entries: Vec<_> =
-            switch.fdb.entries().map(|entry| (entry, entry.age_s(now))).collect();
+            live.fdb.entries().map(|entry| (entry, entry.age_s(now))).collect();
         entries.sort_by_key(|(entry, _)| (entry.port, entry.address));
         entries
     }
@@ -364,22 +425,25 @@ impl Runtime {
 
     fn publish(&mut self) {
         let mut topology = Topology::builder();
-        for switch in self.switches.values() {
-            topology = topology.network(switch.number, Arc::clone(&switch.fdb));
-            if switch.gateway.is_some() {
-                topology = topology.gateway(switch.number);
+        let live = |id| {
+            let switch: &SwitchState = self.switches.get(id)?;
+            switch.live.as_ref().map(|live| (live, switch.gateway.as_ref()))
+        };
+        let mut gateways = Vec::new();
+        for (live, gateway) in self.live.values().filter_map(live) {
+            topology = topology.network(live.number, Arc::clone(&live.fdb));
+            if let Some(gateway) = gateway {
+                topology = topology.gateway(live.number);
+                gateways.push((live.number, Arc::clone(gateway)));
             }
         }
         for state in self.ports.values() {
-            if let Some(switch) = self.switches.get(&state.network) {
-                topology = topology.port(state.port.id, config(switch, state));
+            let Some(switch) = self.switches.get(&state.network) else { continue };
+            if let Some(live) = &switch.live {
+                topology = topology.port(state.port.id, config(live.number, switch, state));
             }
         }
         let ports = self.ports.values().map(|state| (Arc::clone(&state.port), state.reader));
-        let gateways = self
-            .switches
-            .values()
-            .filter_map(|switch| Some((switch.number, Arc::clone(switch.gateway.as_ref()?))));
         let picture = Picture::new(topology.build(), ports).with_gateways(gateways);
         self.published.store(Arc::new(picture));
         for worker in &self.workers {
@@ -401,8 +465,29 @@ fn descriptors() -> usize {
     limit.maximum.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
 }
 
+/// The gateway's place is always known.
+fn pin_gateway(fdb: &Fdb, gateway: &Gateway) {
+    let mac = gateway.station.config().mac;
+    if fdb.insert_static(mac, PortId::GATEWAY).is_err() {
+        tracing::warn!(%mac, "the FDB has no room for the gateway");
+    }
+}
+
+/// A number that no switch has: the one after the highest, or else the lowest that is free.
+fn free_network(live: &BTreeMap<NetworkId, Id>) -> NetworkId {
+    let highest = live.keys().next_back().map_or(0, |last| last.0);
+    let free = (highest..=u16::MAX).chain(0..highest).map(NetworkId);
+    let mut free = free.filter(|number| !live.contains_key(number));
+    free.next().expect("each switch here has a port, and there are no more ports than numbers")
+}
+
 /// What the switch has to know of a port.
-fn config(switch: &SwitchState, state: &PortState) -> PortConfig {
+fn config(network: NetworkId, switch: &SwitchState, state: &PortState) -> PortConfig {
+    let open =
+        PortConfig { storm: state.storm.clone(), mtu: switch.mtu, ..PortConfig::open(network) };
+    if let Medium::Uplink(mode) = state.station.medium {
+        return PortConfig { uplink: Some(mode), ..open };
+    }
     let guard = match switch.options.spoof {
         Spoof::Allow => Guard::Off,
         Spoof::Deny => {
@@ -415,14 +500,15 @@ fn config(switch: &SwitchState, state: &PortState) -> PortConfig {
         group: switch.options.isolated.then_some(ISOLATED),
         isolated: switch.options.isolated,
         guard,
-        storm: state.storm.clone(),
-        mtu: switch.mtu,
-        ..PortConfig::open(switch.number)
+        ..open
     }
 }
 
 /// With the guard on, the place of a station is known and need not be learned.
 fn pin_station(fdb: &Fdb, station: &Station, port: PortId, spoof: Spoof) {
+    if let Medium::Uplink(_) = station.medium {
+        return;
+    }
     match spoof {
         Spoof::Allow => {
             fdb.remove_static(station.mac);

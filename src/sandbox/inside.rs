@@ -23,7 +23,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, wait};
+use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, wait};
 
 use super::fdpass;
 use super::identity::{self, Caller};
@@ -119,6 +119,8 @@ fn set_up(plan: &Plan, control: BorrowedFd<'_>) -> Result<(), InsideError> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|errno| during("asking to end with weft", errno))?;
     if let Some(caller) = plan.maps {
+        // To a program with file capabilities, its own maps in /proc do not belong.
+        let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
         caller.map(plan.as_root).map_err(|error| during("mapping the user", error))?;
     }
     if plan.shares_host {
@@ -184,9 +186,9 @@ pub fn configure(links: &mut Links, name: &str, interface: &Assigned) -> Result<
         step(&format!("adding the address {address}"), links.add_address(index, *address))?;
     }
     step("bringing up", links.up(index))?;
-    for gateway in &interface.gateways {
-        // The first interface that has one gives the default route.
-        step("adding the default route", links.add_default_route(index, *gateway))?;
+    for router in &interface.routers {
+        // Another network's may be there already, and stays.
+        step(&format!("adding the route to {router}"), links.add_default_route(index, *router))?;
     }
     Ok(())
 }

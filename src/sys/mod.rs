@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | `ioctl(TUNSETIFF, …)` | [`tap`] | a structure whose layout only the request number tells |
 //! | `recvmsg(MSG_ERRQUEUE)`, `setsockopt` | [`fault`] | control messages that rustix does not know |
+//! | `setsockopt`, `bind`, `recvmsg`, `ioctl(SIOCGIF…)` | [`packet`] | structures, and control messages whose kind tells their layout |
 //! | `clone`, `_exit` | [`process`] | one thread goes on in the child |
 //! | `sched_setscheduler` | [`process`] | a structure that grew over time |
 //! | `pthread_sigmask`, `signalfd` | [`process`] | the mask belongs to the whole thread |
@@ -16,5 +17,6 @@
 #![allow(unsafe_code)]
 
 pub mod fault;
+pub mod packet;
 pub mod process;
 pub mod tap;

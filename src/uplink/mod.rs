@@ -33,6 +33,7 @@ use weft_gateway::flow::policy::Policy;
 use weft_gateway::station::Station;
 use weft_gateway::station::dns::Resolver;
 
+pub use flows::Line;
 pub use guest::{Guest, Neighbours, Who};
 pub use outside::Outside;
 

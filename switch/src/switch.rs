@@ -10,6 +10,7 @@ use crate::drops::DropReason;
 use crate::port::PortId;
 use crate::time::Instant;
 use crate::topology::{Attachment, Topology, same_group};
+use crate::uplink::Crossing;
 
 /// What is to happen to a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +20,9 @@ pub enum Verdict {
     /// It leaves by every port that [`Topology::flood`] lists for its ingress, and the gateway of
     /// its network hears it if there is one: at least one of them does.
     Flood,
+    /// The same, save this port, at least by one: the frame came from there, and the switch beyond
+    /// the uplink sent it back.
+    FloodExcept(PortId),
     /// It is for the gateway of its network.
     Gateway,
     /// It ends here.
@@ -68,6 +72,11 @@ impl<'t> Switch<'t> {
             return Verdict::Drop(DropReason::Reserved);
         }
 
+        if let Some(uplink) = from.uplink {
+            let topology = self.topology;
+            return Crossing { topology, from, fdb, uplink, ingress, now }.decide(&header);
+        }
+
         // Learn before looking up: a station that moved must win over where it used to be.
         fdb.learn(header.source, ingress, now);
 
@@ -92,7 +101,7 @@ impl<'t> Switch<'t> {
 }
 
 /// Floods, unless there is nobody to hear it or the port has flooded enough.
-fn flood(from: &Attachment, now: Instant) -> Verdict {
+pub(crate) fn flood(from: &Attachment, now: Instant) -> Verdict {
     if from.alone {
         return Verdict::Drop(DropReason::Alone);
     }

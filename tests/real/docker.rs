@@ -16,7 +16,7 @@ as_both!(
 impl World {
     /// Runs the docker CLI to its end.
     #[track_caller]
-    fn docker(&self, line: &str) -> Said {
+    pub fn docker(&self, line: &str) -> Said {
         let mut command = self.with_docker_host("docker");
         command.args(crate::support::world::words(line));
         Program::start(command).end()
@@ -83,6 +83,7 @@ fn the_docker_cli_makes_shows_and_removes_networks(world: &World) {
     for (options, expected) in [
         ("-f name=my", "my-bridge-network my-host-network my-none-network my_network"),
         ("-f name=^my_network$", "my_network"),
+        ("-f name=^my[-_].*ge-", "my-bridge-network"),
         ("-f driver=host", "host my-host-network"),
         ("-f driver=null -f type=custom", "my-none-network"),
         ("-f type=builtin", "bridge host none"),
@@ -134,7 +135,7 @@ fn the_docker_cli_is_refused_as_the_engine_refuses(world: &World) {
         ("create bridge", "operation is not permitted on predefined bridge network"),
         ("create -d brige red", "plugin \"brige\" not found"),
         ("create -d overlay red", "driver overlay is not in this version"),
-        ("create --ipam-driver dhcp red", "plugin \"dhcp\" not found"),
+        ("create --ipam-driver a/b red", "plugin \"a/b\" not found"),
         ("create -o colour=red red", "unknown option \"colour\""),
         ("rm bridge", "bridge is a pre-defined network and cannot be removed"),
         ("rm blue", "error while removing network: network blue id "),
@@ -244,6 +245,9 @@ for call, status in [
     (lambda: client.networks.get("nowhere"), 404),
     (lambda: client.networks.create("red", driver="brige"), 404),
     (lambda: client.networks.create("red", options={"colour": "red"}), 400),
+    (lambda: client.networks.create("red", scope="swarm"), 403),
+    (lambda: client.networks.list(filters={"dangling": "maybe"}), 400),
+    (lambda: client.containers.get("nobody"), 404),
 ]:
     try:
         call()
@@ -251,7 +255,55 @@ for call, status in [
         assert error.response.status_code == status, (error, status)
     else:
         sys.exit("was not refused: %d" % status)
+config = docker.types.IPAMConfig(pool_configs=[
+    docker.types.IPAMPool(subnet="fd00:228::/64"),
+    docker.types.IPAMPool(subnet="10.228.0.0/24", iprange="10.228.0.128/25")])
+six = client.networks.create("six", driver="bridge", ipam=config, enable_ipv6=True,
+                             attachable=True, scope="local", labels={"tier": ""},
+                             options={"com.docker.network.driver.mtu": "1400"})
+assert six.attrs["EnableIPv6"] and six.attrs["Attachable"], six.attrs
+assert [c["Subnet"] for c in six.attrs["IPAM"]["Config"]] == ["10.228.0.0/24", "fd00:228::/64"]
+assert six.attrs["IPAM"]["Config"][0]["IPRange"] == "10.228.0.128/25", six.attrs
+for filters, names in [
+    ({"driver": "null"}, ["none"]),
+    ({"type": "custom"}, ["blue", "six"]),
+    ({"name": "^(six|host)$"}, ["host", "six"]),
+    ({"label": ["tier", "tier=back"]}, ["blue"]),
+    ({"dangling": True, "label": "tier"}, ["blue", "six"]),
+]:
+    assert [n.name for n in client.networks.list(filters=filters)] == names, filters
 web = client.containers.get("web")
+for ask, status in [
+    ({"ipv4_address": "10.228.0.1"}, 403),
+    ({"ipv4_address": "10.229.0.1"}, 400),
+    ({"ipv6_address": "fd00:229::1"}, 400),
+    ({"links": [("a", "b")]}, 400),
+]:
+    try:
+        six.connect(web, **ask)
+    except APIError as error:
+        assert error.response.status_code == status, (error, status)
+    else:
+        sys.exit("was not refused: %s" % ask)
+six.connect(web, ipv6_address="fd00:228::77")
+try:
+    six.connect(web)
+except APIError as error:
+    assert error.response.status_code == 403, error
+else:
+    sys.exit("joined twice")
+web.reload()
+settings = web.attrs["NetworkSettings"]["Networks"]["six"]
+assert settings["GlobalIPv6Address"] == "fd00:228::77", settings
+assert settings["IPAddress"] == "10.228.0.128", settings
+six.disconnect(web, force=True)
+try:
+    six.disconnect(web)
+except APIError as error:
+    assert error.response.status_code == 403, error
+else:
+    sys.exit("left twice")
+six.remove()
 blue.connect(web, ipv4_address="10.227.0.80", aliases=["www"])
 blue.reload()
 assert [c.name for c in blue.containers] == ["web"]
@@ -267,7 +319,10 @@ else:
 blue.disconnect(web)
 blue.remove()
 client.networks.create("a")
-assert client.networks.prune()["NetworksDeleted"] == ["a"]
+client.networks.create("b", labels={"keep": ""})
+assert client.networks.prune(filters={"label!": "keep"})["NetworksDeleted"] == ["a"]
+assert client.networks.prune(filters={"until": "1h"})["NetworksDeleted"] == []
+assert client.networks.prune()["NetworksDeleted"] == ["b"]
 print("done")
 "#;
 

@@ -1,6 +1,7 @@
 //! `/containers…`: sandboxes, as Docker tells of containers; for looking only.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -23,14 +24,16 @@ pub(super) async fn list(
     Query(query): Query<filters::Query>,
 ) -> Result<Json<Vec<Value>>, Rejected> {
     let filters = Filters::read(&query, &FILTERS)?;
+    let (names, ids) = (filters.patterns("name")?, filters.patterns("id")?);
     let state = control.state();
     let is_in = |sandbox: &Sandbox, wanted: &str| {
         let networks = sandbox.endpoints.iter().map(|own| (&own.assigned.network, own.network));
         networks.into_iter().any(|(name, id)| name == wanted || id.to_string().starts_with(wanted))
     };
     let is_meant = |sandbox: &&Sandbox| {
-        filters.is_like("name", &sandbox.name)
-            && filters.is_like("id", &sandbox.id.to_string())
+        // Docker's names of containers begin with a slash, for those who know.
+        (names.fit(&sandbox.name) || names.fit(&format!("/{}", sandbox.name)))
+            && ids.fit(&sandbox.id.to_string())
             && filters.passes("network", |network| is_in(sandbox, network))
             && filters.passes("status", |status| status == "running")
             && filters.values("label").is_empty()
@@ -127,17 +130,19 @@ fn mode(sandbox: &Sandbox) -> &str {
 }
 
 fn networks(sandbox: &Sandbox, model: &Model) -> BTreeMap<String, Value> {
-    let settings = |own: &Attached| (own.assigned.network.clone(), settings(own, model));
+    let settings =
+        |own: &Attached| (own.assigned.network.clone(), settings(own, &sandbox.name, model));
     sandbox.endpoints.iter().map(settings).collect()
 }
 
-fn settings(attached: &Attached, model: &Model) -> Value {
+fn settings(attached: &Attached, name: &str, model: &Model) -> Value {
     let Assigned { id, mac, addresses, aliases, port, .. } = &attached.assigned;
     let of_family = |is_ipv6| addresses.iter().find(|address| address.is_ipv6() == is_ipv6);
     let (ip, ip6) = (of_family(false), of_family(true));
     let text = |address: Option<&ipnetwork::IpNetwork>| {
         address.map_or_else(String::new, |address| address.ip().to_string())
     };
+    let names: Vec<&str> = iter::once(name).chain(aliases.iter().map(String::as_str)).collect();
     let network = model.network(attached.network);
     let gateway = |is_ipv6| {
         let mut gateways = network.into_iter().flat_map(crate::cnm::Network::gateways);
@@ -159,6 +164,6 @@ fn settings(attached: &Attached, model: &Model) -> Value {
         "IPv6Gateway": gateway(true),
         "GlobalIPv6Address": text(ip6),
         "GlobalIPv6PrefixLen": ip6.map_or(0, |ip| ip.prefix()),
-        "DNSNames": aliases,
+        "DNSNames": names,
     })
 }

@@ -4,15 +4,21 @@
 //! `["value"]`; both forms are in use. Values of one filter are alternatives, filters are
 //! conditions; of labels every one is a condition.
 //!
-//! Docker takes the values of `name` and `id` for regular expressions. Of these, `^` and `$` are
-//! understood here, and everything else is taken as it is written, which is what people mean by it.
+//! Docker takes the values of `name` and `id` for regular expressions, and so do we: they are read
+//! once for a list, have a bounded size, and take time linear in the text whatever they say.
 
 use std::collections::BTreeMap;
 
+use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 use super::shapes::Pairs;
 use crate::control::failure::Rejected;
+
+/// How many patterns one filter may have.
+const MAX_PATTERNS: usize = 32;
+/// How many octets a pattern may take once it is read.
+const MAX_PATTERN_SIZE: usize = 256 << 10;
 
 /// What a request narrows its list down to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,9 +74,14 @@ impl Filters {
         self.values(key).is_empty() || self.values(key).iter().any(|value| passes(value))
     }
 
-    /// Whether a filter is not there, or `text` looks like one of its values.
-    pub(super) fn is_like(&self, key: &str, text: &str) -> bool {
-        self.passes(key, |pattern| is_like(pattern, text))
+    /// The values of a filter as regular expressions.
+    pub(super) fn patterns(&self, key: &str) -> Result<Patterns, Rejected> {
+        let values = self.values(key);
+        if values.len() > MAX_PATTERNS {
+            let message = format!("filter '{key}' has more than {MAX_PATTERNS} values");
+            return Err(Rejected::new(400, message));
+        }
+        Ok(Patterns(values.iter().map(|value| (value.clone(), pattern(value))).collect()))
     }
 
     /// Whether `labels` has all that the filter names, as `key` or `key=value`.
@@ -90,7 +101,13 @@ impl Filters {
             [value] if value == "true" || value == "1" => Ok(Some(true)),
             [value] if value == "false" || value == "0" => Ok(Some(false)),
             values => {
-                Err(Rejected::new(400, format!("invalid filter '{key}={}'", values.join(","))))
+                // What newer engines say, and what older ones do.
+                let values = values.join(" ");
+                let message = format!(
+                    "invalid filter '{key}=[{values}]': invalid value for filter '{key}', must be \
+                     \"true\" (or \"1\"), or \"false\" (or \"0\")"
+                );
+                Err(Rejected::new(400, message))
             }
         }
     }
@@ -103,21 +120,23 @@ fn has_label(labels: &Pairs, wanted: &str) -> bool {
     }
 }
 
-fn is_like(pattern: &str, text: &str) -> bool {
-    let (pattern, from_start) = match pattern.strip_prefix('^') {
-        Some(rest) => (rest, true),
-        None => (pattern, false),
-    };
-    let (pattern, to_end) = match pattern.strip_suffix('$') {
-        Some(rest) => (rest, true),
-        None => (pattern, false),
-    };
-    match (from_start, to_end) {
-        (true, true) => text == pattern,
-        (true, false) => text.starts_with(pattern),
-        (false, true) => text.ends_with(pattern),
-        (false, false) => text.contains(pattern),
+/// The regular expressions of one filter, each with how it is written.
+#[derive(Debug)]
+pub(super) struct Patterns(Vec<(String, Option<Regex>)>);
+
+impl Patterns {
+    /// Whether there are none, or one of them fits: somewhere in `text`, unless it says where.
+    pub(super) fn fit(&self, text: &str) -> bool {
+        let fits = |(written, regex): &(String, Option<Regex>)| {
+            written == text || regex.as_ref().is_some_and(|regex| regex.is_match(text.as_bytes()))
+        };
+        self.0.is_empty() || self.0.iter().any(fits)
     }
+}
+
+/// What is no regular expression fits nothing but itself, as in Docker.
+fn pattern(text: &str) -> Option<Regex> {
+    RegexBuilder::new(text).unicode(false).size_limit(MAX_PATTERN_SIZE).build().ok()
 }
 
 #[cfg(test)]
@@ -147,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_matched_in_part_or_whole() {
+    fn a_name_fits_a_regular_expression_or_what_is_written() {
         let cases = [
             ("lu", "blue", true),
             ("^bl", "blue", true),
@@ -155,14 +174,30 @@ mod tests {
             ("ue$", "blue", true),
             ("^blue$", "blue", true),
             ("^blue$", "blues", false),
+            ("b.*e$", "blue", true),
+            ("^(red|blue)$", "blue", true),
+            (r"^\\w{4}$", "blue", true),
             ("", "blue", true),
             ("red", "blue", false),
+            ("(", "blue", false),
+            ("(", "(", true),
+            ("((((a{90}){90}){90}){90})", "aaaa", false),
         ];
         for (pattern, text, expected) in cases {
             let filters = filters(&format!(r#"{{"name": ["{pattern}"]}}"#)).unwrap();
-            assert_eq!(filters.is_like("name", text), expected, "{pattern} {text}");
+            assert_eq!(filters.patterns("name").unwrap().fit(text), expected, "{pattern} {text}");
         }
-        assert!(Filters::default().is_like("name", "anything"));
+        assert!(Filters::default().patterns("name").unwrap().fit("anything"));
+    }
+
+    #[test]
+    fn patterns_are_not_many() {
+        let with = |count: usize| {
+            let filters = filters(&format!(r#"{{"name": {:?}}}"#, vec!["a"; count])).unwrap();
+            filters.patterns("name").map(|patterns| patterns.fit("a"))
+        };
+        assert!(with(MAX_PATTERNS).unwrap());
+        assert_eq!(with(MAX_PATTERNS + 1).unwrap_err().status, 400);
     }
 
     #[test]

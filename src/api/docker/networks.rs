@@ -10,8 +10,8 @@ use ipnetwork::IpNetwork;
 
 use super::filters::{self, Filters};
 use super::shapes::{
-    Connect, CreateNetwork, Created, Disconnect, EndpointConfig, Ipam, IpamConfig, Member, Network,
-    Pairs, Pruned,
+    ConfigFrom, Connect, CreateNetwork, Created, Disconnect, EndpointConfig, Ipam, IpamConfig,
+    Member, Network, Pairs, Pruned,
 };
 use super::words::{in_dockers_words, no_such_container};
 use super::{moment, read};
@@ -29,6 +29,8 @@ const PRUNE_FILTERS: [&str; 3] = ["label", "label!", "until"];
 const MTU: (&str, &str) = ("com.docker.network.driver.mtu", "mtu");
 /// Docker's key for the name of a device inside.
 const IFNAME: &str = "com.docker.network.endpoint.ifname";
+/// What is said of networks that are templates for others.
+const NO_TEMPLATES: &str = "config-only networks are not in this version";
 /// The only scope there is.
 const SCOPE: &str = "local";
 
@@ -42,12 +44,13 @@ pub(super) async fn list(
     if let Some(unknown) = types.iter().find(|kind| !["custom", "builtin"].contains(&&***kind)) {
         return Err(Rejected::new(400, format!("invalid filter: 'type'='{unknown}'")));
     }
+    let (names, ids) = (filters.patterns("name")?, filters.patterns("id")?);
     let state = control.state();
     let is_meant = |network: &&cnm::Network| {
         let is_built_in = network.origin == Origin::BuiltIn;
         let is_unused = || state.model.endpoints_of(network.id).next().is_none();
-        filters.is_like("name", &network.name)
-            && filters.is_like("id", &network.id.to_string())
+        names.fit(&network.name)
+            && ids.fit(&network.id.to_string())
             && filters.passes("driver", |driver| driver_named(driver) == Some(network.driver))
             && filters.passes("scope", |scope| scope == SCOPE)
             && filters.passes("type", |kind| (kind == "builtin") == is_built_in)
@@ -75,15 +78,13 @@ pub(super) async fn inspect(
     let state = control.state();
     let found = state.model.resolve(&reference);
     let network = found.map_err(|refusal| in_dockers_words(refusal.into()))?;
-    let mut sandboxes: BTreeMap<Id, Id> = BTreeMap::new();
-    for sandbox in state.sandboxes.values() {
-        let own = sandbox.endpoints.iter().filter(|attached| attached.network == network.id);
-        sandboxes.extend(own.map(|attached| (attached.assigned.id, sandbox.id)));
-    }
     let containers = state.model.endpoints_of(network.id).map(|endpoint| {
+        let sandbox = match endpoint.origin {
+            Origin::File => state.serving(endpoint.id),
+            Origin::Api | Origin::BuiltIn | Origin::Docker => endpoint.sandbox,
+        };
         // An endpoint of the file waits for its sandbox under its own id, as Docker's do.
-        let sandbox = sandboxes.get(&endpoint.id);
-        let key = sandbox.map_or_else(|| format!("ep-{}", endpoint.id), Id::to_string);
+        let key = sandbox.map_or_else(|| format!("ep-{}", endpoint.id), |id| id.to_string());
         (key, member(endpoint))
     });
     Ok(Json(Network { containers: containers.collect(), ..described(network) }))
@@ -94,7 +95,7 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<(StatusCode, Json<Created>), Rejected> {
     let spec = spec(read(&body)?)?;
-    let id = control.create_network(spec).map_err(in_dockers_words)?;
+    let id = control.create_network(spec).await.map_err(in_dockers_words)?;
     Ok((StatusCode::CREATED, Json(Created { id: id.to_string(), warning: String::new() })))
 }
 
@@ -102,7 +103,7 @@ pub(super) async fn remove(
     State(control): State<Control>,
     Path(reference): Path<String>,
 ) -> Result<StatusCode, Rejected> {
-    control.remove_network(&reference).map_err(in_dockers_words)?;
+    control.remove_network(reference).await.map_err(in_dockers_words)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -119,11 +120,12 @@ pub(super) async fn prune(
         ),
         _ => return Err(Rejected::new(400, "more than one until filter specified")),
     };
-    let networks_deleted = control.prune_networks(|network| {
+    let is_meant = move |network: &cnm::Network| {
         until.is_none_or(|until| network.created < until)
             && filters.has_labels("label", &network.labels)
             && !filters.has_any_label("label!", &network.labels)
-    });
+    };
+    let networks_deleted = control.prune_networks(is_meant).await?;
     Ok(Json(Pruned { networks_deleted }))
 }
 
@@ -136,7 +138,7 @@ pub(super) async fn connect(
     let (network, sandbox) = find(&control, &reference, &container)?;
     let wanted = wanted(network, &endpoint_config)?;
     // A client that does not wait any more leaves nothing half done.
-    let joining = tokio::spawn(async move { control.join(sandbox, &wanted).await });
+    let joining = tokio::spawn(async move { control.join(sandbox, wanted).await });
     let joined = joining.await.map_err(|error| Rejected::new(500, error.to_string()))?;
     joined.map_err(in_dockers_words)?;
     Ok(StatusCode::OK)
@@ -216,14 +218,27 @@ fn spec(request: CreateNetwork) -> Result<NetworkSpec, Rejected> {
         return Err(Rejected::new(403, what));
     }
     if request.ingress {
-        return refuse(400, "there is no swarm here, and so no ingress network");
+        let what = "Ingress network can only be global scope network: there is no swarm here";
+        return refuse(403, what);
     }
-    if request.config_only || request.config_from.is_some_and(|from| !from.network.is_empty()) {
-        return refuse(400, "config-only networks are not in this version");
+    if let Some(ConfigFrom { network }) =
+        request.config_from.filter(|from| !from.network.is_empty())
+    {
+        let what = format!("configuration network {network:?} does not exist: {NO_TEMPLATES}");
+        return Err(Rejected::new(404, what));
     }
-    if !["", SCOPE].contains(&&*request.scope) {
-        let what = format!("scope {:?} is not in this version; the scope is local", request.scope);
-        return Err(Rejected::new(400, what));
+    if request.config_only {
+        return refuse(400, NO_TEMPLATES);
+    }
+    match request.scope.as_str() {
+        "" | SCOPE => {}
+        "swarm" => {
+            return refuse(403, "cannot create a swarm scoped network when swarm is not active");
+        }
+        other => {
+            let what = format!("scope {other:?} is not in this version; the scope is {SCOPE}");
+            return Err(Rejected::new(400, what));
+        }
     }
     let driver = match driver_named(&request.driver) {
         Some(driver) => driver,
@@ -289,6 +304,7 @@ fn subnet(config: &IpamConfig) -> Result<SubnetSpec, Rejected> {
         ip_range: read(&config.ip_range, "ip-range")?,
         gateway: read(&config.gateway, "gateway")?,
         aux,
+        pool: None,
     })
 }
 
@@ -302,11 +318,10 @@ fn driver_named(name: &str) -> Option<Driver> {
 }
 
 /// What Docker calls a driver.
-pub(super) const fn driver_name(driver: Driver) -> &'static str {
+pub(super) fn driver_name(driver: Driver) -> &'static str {
     match driver {
-        Driver::Bridge => "bridge",
-        Driver::Host => "host",
         Driver::None => "null",
+        Driver::Bridge | Driver::Macvlan | Driver::Host | Driver::Added(_) => driver.name(),
     }
 }
 
@@ -348,16 +363,16 @@ fn configs(network: &cnm::Network) -> Vec<IpamConfig> {
     let texts = |aux: &BTreeMap<String, std::net::IpAddr>| -> Pairs {
         aux.iter().map(|(name, address)| (name.clone(), address.to_string())).collect()
     };
-    network
-        .subnets
-        .iter()
-        .map(|own| IpamConfig {
-            subnet: own.subnet.to_string(),
-            ip_range: own.ip_range.map_or_else(String::new, |range| range.to_string()),
-            gateway: own.gateway.map_or_else(String::new, |gateway| gateway.to_string()),
-            auxiliary_addresses: texts(&own.aux),
-        })
-        .collect()
+    // IPv4 first, as the engine tells it: clients name subnets in any order.
+    let mut subnets: Vec<&cnm::Subnet> = network.subnets.iter().collect();
+    subnets.sort_by_key(|own| own.subnet.is_ipv6());
+    let config = |own: &cnm::Subnet| IpamConfig {
+        subnet: own.subnet.to_string(),
+        ip_range: own.ip_range.map_or_else(String::new, |range| range.to_string()),
+        gateway: own.gateway.map_or_else(String::new, |gateway| gateway.to_string()),
+        auxiliary_addresses: texts(&own.aux),
+    };
+    subnets.into_iter().map(config).collect()
 }
 
 fn member(endpoint: &cnm::Endpoint) -> Member {
@@ -400,6 +415,7 @@ mod tests {
             ip_range: Some("10.0.0.128/25".parse().unwrap()),
             gateway: Some("10.0.0.254".parse().unwrap()),
             aux: BTreeMap::from([("printer".to_owned(), "10.0.0.9".parse().unwrap())]),
+            pool: None,
         };
         assert_eq!(wish.subnets, [subnet]);
         assert_eq!(wish.labels["tier"], "back");
@@ -427,13 +443,18 @@ mod tests {
                 403,
                 "operation is not permitted on predefined bridge network",
             ),
-            (r#"{"Name": "a", "Ingress": true}"#, 400, "there is no swarm"),
+            (r#"{"Name": "a", "Ingress": true}"#, 403, "Ingress network can only be global scope"),
             (r#"{"Name": "a", "ConfigOnly": true}"#, 400, "config-only networks"),
-            (r#"{"Name": "a", "ConfigFrom": {"Network": "b"}}"#, 400, "config-only networks"),
-            (r#"{"Name": "a", "Scope": "swarm"}"#, 400, "scope \"swarm\""),
+            (
+                r#"{"Name": "a", "ConfigFrom": {"Network": "b"}}"#,
+                404,
+                "configuration network \"b\" does not exist",
+            ),
+            (r#"{"Name": "a", "Scope": "swarm"}"#, 403, "cannot create a swarm scoped network"),
+            (r#"{"Name": "a", "Scope": "town"}"#, 400, "scope \"town\""),
             (r#"{"Name": "a", "Driver": "brige"}"#, 404, "plugin \"brige\" not found"),
             (r#"{"Name": "a", "Driver": "overlay"}"#, 400, "driver overlay is not in this version"),
-            (r#"{"Name": "a", "IPAM": {"Driver": "dhcp"}}"#, 404, "plugin \"dhcp\" not found"),
+            (r#"{"Name": "a", "IPAM": {"Driver": "a/b"}}"#, 404, "plugin \"a/b\" not found"),
             (r#"{"Name": "a", "Options": {"colour": "red"}}"#, 400, "unknown option \"colour\""),
             (
                 r#"{"Name": "a", "IPAM": {"Config": [{"Subnet": "x"}]}}"#,

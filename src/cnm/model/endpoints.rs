@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use weft_frame::MacAddr;
 use weft_ipam::{Holder, PoolError};
+use weft_switch::UplinkMode;
 
 use super::{MAX_ENDPOINTS, Model, Outcome};
 use crate::cnm::endpoint::{Endpoint, EndpointSpec, MAX_ALIASES};
@@ -29,12 +30,10 @@ impl Model {
             }
         })?;
 
-        let members = self.members.entry(network).or_default();
-        members.by_name.insert(spec.name.clone(), spec.id);
-        members.by_mac.extend(mac.map(|mac| (mac, spec.id)));
         let id = spec.id;
-        let endpoint = Endpoint {
+        self.insert_endpoint(Endpoint {
             id,
+            sandbox: spec.sandbox,
             name: spec.name,
             network,
             mac,
@@ -43,19 +42,12 @@ impl Model {
             ifname: spec.ifname,
             kind: spec.kind,
             origin: spec.origin,
-        };
-        self.endpoints.insert(id, endpoint);
+        });
         Ok(Outcome::EndpointAdded(id))
     }
 
     pub(super) fn remove_endpoint(&mut self, id: Id) -> Result<Outcome, Refusal> {
-        let endpoint = self.endpoints.remove(&id).ok_or(Refusal::UnknownEndpoint { id })?;
-        let members = self.members.entry(endpoint.network).or_default();
-        members.by_name.remove(&endpoint.name);
-        if let Some(mac) = endpoint.mac {
-            members.by_mac.remove(&mac);
-        }
-        endpoint.addresses.iter().for_each(|address| self.addresses.release(*address));
+        let endpoint = self.take_endpoint(id).ok_or(Refusal::UnknownEndpoint { id })?;
         Ok(Outcome::EndpointRemoved(Box::new(endpoint)))
     }
 
@@ -80,6 +72,7 @@ impl Model {
         if let Some(ifname) = spec.ifname.as_ref().filter(|ifname| !is_device_name(ifname)) {
             return Err(Refusal::BadDeviceName { ifname: ifname.clone() });
         }
+        network.driver.behaviour().admit(network, &mut self.endpoints_of(network.id))?;
         let has_address = spec.ip.is_some() || spec.ip6.is_some() || spec.mac.is_some();
         if has_address && !network.driver.is_switched() {
             return Err(Refusal::NotSwitched {
@@ -109,6 +102,12 @@ impl Model {
                 Some(by) => Err(Refusal::MacTaken { mac, network: network.name.clone(), by }),
             };
         }
+        // The one endpoint stands in for the parent.
+        if let (Some(UplinkMode::Passthru), Some(mac)) =
+            (network.options.uplink.mode, network.options.uplink.mac)
+        {
+            return Ok(Some(mac));
+        }
         let free = (0..MAC_ATTEMPTS)
             .map(|attempt| station_address(&spec.id, attempt))
             .find(|mac| self.mac_holder(network, *mac).is_none());
@@ -119,7 +118,7 @@ impl Model {
         free.map(Some).ok_or_else(taken)
     }
 
-    fn mac_holder(&self, network: &Network, mac: MacAddr) -> Option<String> {
+    pub(super) fn mac_holder(&self, network: &Network, mac: MacAddr) -> Option<String> {
         if mac == network.gateway_mac() {
             return Some("the gateway".to_owned());
         }
@@ -182,6 +181,13 @@ impl Model {
         endpoint: Id,
     ) -> Result<Option<IpNetwork>, Refusal> {
         let network = self.networks.get(&network).expect("a resolved network is there");
+        let has_family = network.subnets.iter().any(|own| own.subnet.is_ipv6() == is_ipv6);
+        if let Some(driver) = network.ipam.driver.plugin().filter(|_| has_family)
+            && address.is_none()
+        {
+            let (network, driver) = (network.name.clone(), driver.to_owned());
+            return Err(Refusal::NotGiven { network, driver, what: "an address" });
+        }
         let mut full: Option<PoolError> = None;
         let subnets = network.subnets.iter().map(|subnet| subnet.subnet);
         let of_family = subnets.filter(|subnet| subnet.is_ipv6() == is_ipv6);

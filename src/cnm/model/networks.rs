@@ -18,8 +18,15 @@ use crate::cnm::refusal::Refusal;
 const MAX_NAMED: usize = 5;
 
 impl Model {
-    pub(super) fn add_network(&mut self, spec: NetworkSpec) -> Result<Outcome, Refusal> {
+    pub(super) fn add_network(&mut self, mut spec: NetworkSpec) -> Result<Outcome, Refusal> {
         self.check_network(&spec)?;
+        if let Some(driver) = spec.ipam.driver.plugin()
+            && spec.wanted_subnets().iter().any(|(subnet, _)| subnet.pool.is_none())
+        {
+            let (network, driver) = (spec.name, driver.to_owned());
+            return Err(Refusal::NotGiven { network, driver, what: "a pool" });
+        }
+        spec.driver.behaviour().arrange(&mut spec.options);
         let subnets = self.add_subnets(&spec)?;
         let id = spec.id;
         self.insert_network(Network {
@@ -51,9 +58,12 @@ impl Model {
     ) -> Result<Outcome, Refusal> {
         let id = self.resolve(reference)?.id;
         let network = self.networks.get_mut(&id).expect("a resolved network is there");
-        let options = std::mem::replace(&mut network.options.live, update.options);
+        self.journal.network(id, Some(network));
+        let was = network.options.live;
+        network.options.live = update.options;
+        network.driver.behaviour().arrange(&mut network.options);
         let labels = std::mem::replace(&mut network.labels, update.labels);
-        Ok(Outcome::NetworkUpdated { id, was: NetworkUpdate { options, labels } })
+        Ok(Outcome::NetworkUpdated { id, was: NetworkUpdate { options: was, labels } })
     }
 
     pub(super) fn remove_network(&mut self, reference: &str) -> Result<Outcome, Refusal> {
@@ -68,10 +78,7 @@ impl Model {
         if !by.is_empty() {
             return Err(Refusal::NetworkInUse { network: name, id, by });
         }
-        let network = self.networks.remove(&id).expect("a resolved network is there");
-        self.by_name.remove(&network.name);
-        self.members.remove(&id);
-        self.remove_subnets(&network.subnets);
+        let network = self.take_network(id).expect("a resolved network is there");
         Ok(Outcome::NetworkRemoved(Box::new(network)))
     }
 
@@ -85,7 +92,8 @@ impl Model {
         wanted: Option<Ipv4Addr>,
     ) -> Result<bool, Refusal> {
         let network = self.networks.get(&id).expect("a resolved network is there");
-        let is_without = !network.driver.is_switched() || network.ipam.driver == IpamDriver::Null;
+        let is_without =
+            !network.driver.is_switched() || network.ipam.driver != IpamDriver::Default;
         if is_without || !network.subnets.is_empty() {
             return Ok(false);
         }
@@ -94,6 +102,7 @@ impl Model {
         let spec = SubnetSpec { subnet: former, ..SubnetSpec::default() };
         let subnet = self.add_subnet(&name, &spec, Family::V4)?;
         let network = self.networks.get_mut(&id).expect("a resolved network is there");
+        self.journal.network(id, Some(network));
         network.subnets.push(subnet);
         Ok(true)
     }
@@ -105,7 +114,11 @@ impl Model {
         self.remove_subnets(&subnets);
     }
 
-    fn check_network(&self, spec: &NetworkSpec) -> Result<(), Refusal> {
+    /// Checks what can be said of a network before anybody has given it subnets.
+    ///
+    /// # Errors
+    /// The rule that it would break whatever it is given.
+    pub fn check_network(&self, spec: &NetworkSpec) -> Result<(), Refusal> {
         let name = || spec.name.clone();
         if !is_name(&spec.name) {
             return Err(Refusal::BadName { what: "a network", name: name() });
@@ -117,7 +130,7 @@ impl Model {
         if self.networks.len() >= MAX_NETWORKS {
             return Err(Refusal::TooMany { what: "networks", limit: MAX_NETWORKS });
         }
-        let subnets = wanted_subnets(spec);
+        let subnets = spec.wanted_subnets();
         if subnets.len() > MAX_SUBNETS {
             return Err(Refusal::TooMany { what: "subnets in one network", limit: MAX_SUBNETS });
         }
@@ -125,6 +138,8 @@ impl Model {
             let what = "subnets";
             return Err(Refusal::NotSwitched { network: name(), driver: spec.driver, what });
         }
+        spec.driver.behaviour().check(spec)?;
+        self.check_parent(spec)?;
         self.check_families(spec)?;
         let is_incomplete =
             |subnet: &SubnetSpec| subnet.subnet.is_none() && *subnet != SubnetSpec::default();
@@ -138,14 +153,25 @@ impl Model {
         Ok(())
     }
 
+    /// An interface is the way out of one network: two switches beside each other on one wire would
+    /// keep their endpoints apart, which nobody expects.
+    fn check_parent(&self, spec: &NetworkSpec) -> Result<(), Refusal> {
+        let Some(parent) = spec.options.uplink.parent else { return Ok(()) };
+        let mut others = self.networks.values();
+        match others.find(|other| other.options.uplink.parent == Some(parent)) {
+            Some(other) => Err(Refusal::ParentInUse { network: other.name.clone(), parent }),
+            None => Ok(()),
+        }
+    }
+
     /// The rules between families, subnets and who gives the addresses.
     fn check_families(&self, spec: &NetworkSpec) -> Result<(), Refusal> {
         let network = || spec.name.clone();
-        match spec.ipam.driver {
+        match &spec.ipam.driver {
             IpamDriver::Null if !spec.subnets.is_empty() => {
                 return Err(Refusal::NoPools { network: network() });
             }
-            IpamDriver::Null | IpamDriver::Default => {}
+            IpamDriver::Null | IpamDriver::Default | IpamDriver::Remote(_) => {}
         }
         if spec.ipv4 {
             return Ok(());
@@ -160,10 +186,19 @@ impl Model {
         Ok(())
     }
 
+    /// Notes that a remote IPAM driver calls the pool of a subnet otherwise now.
+    pub fn rename_pool(&mut self, network: Id, subnet: IpNetwork, pool: String) {
+        let Some(network) = self.networks.get_mut(&network) else { return };
+        self.journal.network(network.id, Some(network));
+        if let Some(own) = network.subnets.iter_mut().find(|own| own.subnet == subnet) {
+            own.pool = Some(pool);
+        }
+    }
+
     /// Takes every subnet of a wish, or none.
     fn add_subnets(&mut self, spec: &NetworkSpec) -> Result<Vec<Subnet>, Refusal> {
         let mut added = Vec::new();
-        for (subnet, family) in wanted_subnets(spec) {
+        for (subnet, family) in spec.wanted_subnets() {
             match self.add_subnet(&spec.name, &subnet, family) {
                 Ok(subnet) => added.push(subnet),
                 Err(refusal) => {
@@ -181,16 +216,29 @@ impl Model {
         spec: &SubnetSpec,
         family: Family,
     ) -> Result<Subnet, Refusal> {
-        self.addresses.add(spec, family).map_err(|source| {
-            if let PoolError::Overlap { pool, other } = source {
-                let network = self.owner(other).map_or(network, |owner| &owner.name).to_owned();
-                return Refusal::Overlap { subnet: pool, other, network };
-            }
-            Refusal::Pool { network: network.to_owned(), source }
-        })
+        self.addresses.add(spec, family).map_err(|source| self.pool_refusal(network, source))
     }
 
-    fn remove_subnets(&mut self, subnets: &[Subnet]) {
+    fn pool_refusal(&self, network: &str, source: PoolError) -> Refusal {
+        if let PoolError::Overlap { pool, other } = source {
+            let network = self.owner(other).map_or(network, |owner| &owner.name).to_owned();
+            return Refusal::Overlap { subnet: pool, other, network };
+        }
+        Refusal::Pool { network: network.to_owned(), source }
+    }
+
+    /// Makes the pools of a network that existed before, or none.
+    pub(super) fn restore_subnets(&mut self, network: &Network) -> Result<(), Refusal> {
+        for (place, subnet) in network.subnets.iter().enumerate() {
+            if let Err(source) = self.addresses.restore(subnet) {
+                self.remove_subnets(&network.subnets[..place]);
+                return Err(self.pool_refusal(&network.name, source));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_subnets(&mut self, subnets: &[Subnet]) {
         subnets.iter().for_each(|subnet| self.addresses.remove(subnet.subnet));
     }
 
@@ -200,21 +248,4 @@ impl Model {
             .values()
             .find(|network| network.subnets.iter().any(|own| own.subnet == subnet))
     }
-}
-
-/// The subnets that a wish amounts to, those from the default pools included, each with its family.
-fn wanted_subnets(spec: &NetworkSpec) -> Vec<(SubnetSpec, Family)> {
-    if !spec.driver.is_switched() || spec.ipam.driver == IpamDriver::Null {
-        return Vec::new();
-    }
-    let family_of = |subnet: &SubnetSpec| subnet.subnet.map_or(Family::V4, Family::of);
-    let mut wanted: Vec<(SubnetSpec, Family)> =
-        spec.subnets.iter().map(|subnet| (subnet.clone(), family_of(subnet))).collect();
-    if wanted.is_empty() && spec.ipv4 {
-        wanted.push((SubnetSpec::default(), Family::V4));
-    }
-    if spec.ipv6 && wanted.iter().all(|(_, family)| *family == Family::V4) {
-        wanted.push((SubnetSpec::default(), Family::V6));
-    }
-    wanted
 }

@@ -9,6 +9,8 @@ use crate::cnm::ipam::IpamDriver;
 use crate::cnm::network::{Subnet, SubnetSpec};
 use crate::cnm::options::LiveOptions;
 
+mod remote;
+
 const BRIDGE: Id = Id::new([0xb0; 32]);
 const HOST: Id = Id::new([0xb1; 32]);
 const NONE: Id = Id::new([0xb2; 32]);
@@ -47,6 +49,7 @@ fn network(number: u8, name: &str, subnets: &[&str]) -> NetworkSpec {
 fn endpoint(number: u8, name: &str, network: &str) -> EndpointSpec {
     EndpointSpec {
         id: id(number),
+        sandbox: None,
         name: name.to_owned(),
         network: network.to_owned(),
         mac: None,
@@ -297,6 +300,70 @@ fn an_endpoint_that_breaks_a_rule_is_refused_with_the_value_and_a_remedy() {
 }
 
 #[test]
+fn a_parent_belongs_to_one_network_and_in_passthru_to_one_endpoint() {
+    use weft_switch::UplinkMode;
+
+    let on = |number: u8, name: &str, driver, options: &[(&str, &str)]| {
+        let options = NetworkOptions::parse(options.iter().copied()).unwrap();
+        let subnet = format!("10.{number}.0.0/24");
+        let spec = network(number, name, &[&subnet]);
+        Edit::AddNetwork(NetworkSpec { driver, options, ..spec })
+    };
+    let macvlan = |number, name, options| on(number, name, Driver::Macvlan, options);
+    let mut model = model();
+    model.apply(macvlan(1, "lan", &[("parent", "eth0"), ("mode", "passthru")])).unwrap();
+    model.apply(macvlan(2, "tagged", &[("parent", "eth0.50")])).unwrap();
+    model.apply(macvlan(3, "alone", &[])).unwrap();
+    model.apply(macvlan(4, "apart", &[("mode", "private")])).unwrap();
+    model.apply(Edit::AddEndpoint(endpoint(20, "web", "lan"))).unwrap();
+    model.apply(Edit::AddEndpoint(endpoint(21, "web", "tagged"))).unwrap();
+    let cases = [
+        (
+            macvlan(5, "again", &[("parent", "eth0")]),
+            "network lan is already using parent interface eth0",
+        ),
+        (macvlan(5, "loop", &[("parent", "lo")]), "loopback interface is not a valid"),
+        (
+            on(5, "plain", Driver::Bridge, &[("parent", "eth1")]),
+            "network plain has driver bridge, which takes no option parent",
+        ),
+        (
+            on(5, "plain", Driver::Bridge, &[("macvlan_mode", "vepa")]),
+            "network plain has driver bridge, which takes no option macvlan_mode",
+        ),
+        (
+            Edit::AddEndpoint(endpoint(22, "db", "lan")),
+            "network lan is in mode passthru, and web is its one endpoint",
+        ),
+    ];
+    for (edit, expected) in cases {
+        assert_refused(&mut model, &edit, expected);
+    }
+    // Whoever is the one endpoint has the parent's address, once somebody has looked.
+    let mac = "02:00:00:00:00:77".parse().unwrap();
+    let Edit::AddNetwork(mut spec) = macvlan(6, "seen", &[("parent", "eth2")]) else {
+        unreachable!("it is one");
+    };
+    for (mode, name) in [(UplinkMode::Passthru, "seen"), (UplinkMode::Bridge, "seen-as-well")] {
+        spec.options.uplink.mode = Some(mode);
+        spec.options.uplink.mac = Some(mac);
+        spec.name = name.to_owned();
+        model.apply(Edit::AddNetwork(spec.clone())).unwrap();
+        model.apply(Edit::AddEndpoint(endpoint(30, "one", name))).unwrap();
+        let is_parents = model.endpoint(id(30)).unwrap().mac == Some(mac);
+        assert_eq!(is_parents, mode == UplinkMode::Passthru, "{name}");
+        model.apply(Edit::RemoveEndpoint(id(30))).unwrap();
+        model.apply(Edit::RemoveNetwork(name.to_owned())).unwrap();
+    }
+    // Its way out is the router's, unless it is to have none.
+    let endpoint = |network: u8| model.endpoints_of(id(network)).next().unwrap();
+    let lan = model.network(id(1)).unwrap();
+    assert_eq!(lan.routers(endpoint(1)), [IpAddr::from([10, 1, 0, 1])]);
+    let internal = Network { internal: true, ..lan.clone() };
+    assert_eq!(internal.routers(endpoint(1)), [] as [IpAddr; 0]);
+}
+
+#[test]
 fn a_network_is_adjusted_while_it_runs() {
     let mut model = model();
     model.apply(Edit::AddNetwork(network(1, "blue", &[]))).unwrap();
@@ -477,6 +544,91 @@ proptest! {
             }
             check_rules(&model);
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_not_settled_can_be_rolled_back_and_what_is_can_be_restored(
+        rounds in prop::collection::vec((prop::collection::vec(any_edit(), 1..12), any::<bool>()), 1..12)
+    ) {
+        let mut model = model();
+        for (edits, settles) in rounds {
+            let before = picture(&model);
+            for edit in edits {
+                // Those that are refused change nothing, and belong to the game.
+                let _ = model.apply(edit);
+            }
+            if settles {
+                model.settle();
+            } else {
+                model.roll_back();
+                prop_assert_eq!(picture(&model), before);
+            }
+            prop_assert_eq!(model.changes().count(), 0);
+            check_rules(&model);
+        }
+        let (networks, endpoints, leases) = picture(&model);
+        let mut again = Model::empty(DefaultPools::docker(), Vec::new());
+        for network in networks.iter().cloned() {
+            again.restore_network(network).unwrap();
+        }
+        for endpoint in endpoints.iter().cloned() {
+            again.restore_endpoint(endpoint).unwrap();
+        }
+        prop_assert_eq!(picture(&again), (networks, endpoints, leases));
+    }
+}
+
+#[test]
+fn what_contradicts_what_is_there_cannot_be_restored() {
+    let mut model = model();
+    model.apply(Edit::AddNetwork(network(1, "blue", &["10.0.0.0/24"]))).unwrap();
+    model.apply(Edit::AddEndpoint(endpoint(2, "web", "blue"))).unwrap();
+    model.settle();
+    let before = picture(&model);
+    let blue = model.network(id(1)).unwrap().clone();
+    let web = model.endpoint(id(2)).unwrap().clone();
+    let networks = [
+        Network { id: id(9), ..blue.clone() },
+        Network { name: "red".to_owned(), ..blue.clone() },
+        Network { id: id(9), name: "red".to_owned(), ..blue },
+    ];
+    for network in networks {
+        assert!(model.restore_network(network.clone()).is_err(), "{network:?}");
+    }
+    let endpoints = [
+        Endpoint { id: id(9), ..web.clone() },
+        Endpoint { name: "db".to_owned(), ..web.clone() },
+        Endpoint { id: id(9), name: "db".to_owned(), ..web.clone() },
+        Endpoint { id: id(9), name: "db".to_owned(), mac: None, ..web.clone() },
+        Endpoint { id: id(9), name: "db".to_owned(), network: id(8), ..web },
+    ];
+    for endpoint in endpoints {
+        assert!(model.restore_endpoint(endpoint.clone()).is_err(), "{endpoint:?}");
+    }
+    assert_eq!(picture(&model), before);
+    assert_eq!(model.changes().count(), 0);
+}
+
+#[test]
+fn the_beginning_of_an_id_finds_its_network() {
+    let mut model = model();
+    for number in 1..=40 {
+        let spec =
+            NetworkSpec { driver: Driver::None, ..network(number, &format!("n{number}"), &[]) };
+        model.apply(Edit::AddNetwork(spec)).unwrap();
+    }
+    let texts: Vec<String> = model.networks().map(|own| own.id.to_string()).collect();
+    for text in &texts {
+        for len in 1..=64 {
+            let reference = &text[..len];
+            let meant = texts.iter().filter(|other| other.starts_with(reference)).count();
+            assert_eq!(model.resolve(reference).is_ok(), meant == 1, "{reference}");
+        }
+    }
+    for reference in ["", "zz", &"0".repeat(65), &texts[0].to_uppercase()[..63]] {
+        assert!(model.resolve(reference).is_err(), "{reference}");
     }
 }
 

@@ -1,9 +1,11 @@
 //! What every real test stands on: a world of its own, and ways to run weft in it.
 
 pub mod appliance;
+pub mod engine;
 pub mod gate;
 pub mod namespace;
 pub mod outside;
+pub mod physical;
 pub mod program;
 pub mod pty;
 pub mod wait;
