@@ -261,11 +261,11 @@ impl Station {
                 return self.dhcp6(arrival, out);
             }
         }
-        if source.is_unspecified() {
-            return Verdict::Drop(Drop::BadSource);
-        }
         if destination.is_multicast() {
             return Verdict::Drop(Drop::Group);
+        }
+        if source.is_unspecified() {
+            return Verdict::Drop(Drop::BadSource);
         }
         if arrival.header.destination.is_group() {
             return Verdict::Drop(Drop::LinkBroadcast);
