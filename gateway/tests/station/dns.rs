@@ -79,17 +79,15 @@ fn read(answer: &[u8]) -> (Rcode, Vec<String>) {
 }
 
 fn answer(name: &str, rtype: Rtype) -> (Rcode, Vec<String>) {
-    match decide(&query(name, rtype)) {
-        Decision::Answer(answer) => read(&answer),
-        other => panic!("{name}: {other:?}"),
-    }
+    let decision = decide(&query(name, rtype));
+    let Decision::Answer(answer) = &decision else { panic!("{name}: {decision:?}") };
+    read(answer)
 }
 
 fn pending(name: &str, edns: Option<u16>) -> Pending {
-    match decide(&query_with(name, Rtype::A, edns)) {
-        Decision::Forward(pending) => pending,
-        other => panic!("{name}: {other:?}"),
-    }
+    let decision = decide(&query_with(name, Rtype::A, edns));
+    let Decision::Forward(pending) = decision else { panic!("{name}: {decision:?}") };
+    pending
 }
 
 #[test]
@@ -174,10 +172,9 @@ fn names_of_several_networks_are_found_the_nearest_first() {
     let look = |name| {
         let message = query(name, Rtype::ANY);
         let asked = Asked { message: &message, transport: UDP, id: 1, turn: 0 };
-        match resolver().decide(&asked, &[&near, &far]) {
-            Decision::Answer(answer) => read(&answer).1,
-            other => panic!("{other:?}"),
-        }
+        let decision = resolver().decide(&asked, &[&near, &far]);
+        let Decision::Answer(answer) = &decision else { panic!("{decision:?}") };
+        read(answer).1
     };
     assert_eq!(look("web"), ["10.9.0.7", "fd09::7"]);
     assert_eq!(look("far"), ["10.8.0.9"]);
