@@ -164,8 +164,8 @@ impl Station {
 
     /// Decides what becomes of `frame`, whose virtio-net header was checked to mean `offload`.
     ///
-    /// An answer is appended to `out` as one frame, all its checksums filled in; nothing is appended
-    /// otherwise. `leases` is asked for DHCP only.
+    /// An answer is appended to `out` as one frame, all its checksums filled in; otherwise nothing
+    /// is. `leases` is asked for DHCP only.
     pub fn handle(
         &self,
         frame: &[u8],

@@ -88,30 +88,34 @@ fn answered(station: &Station, message: &Message) -> (Answer, Vec<u8>) {
 #[test]
 #[rustfmt::skip]
 fn a_lease_is_offered_acknowledged_and_refused_as_rfc_2131_has_it() {
+    use {Answer as A, Drop as D};
     let own = GUEST_V4.octets();
     let us = GATEWAY_V4.octets();
     let message = |kind, options: &[(u8, &[u8])]| Message::new(kind, options);
     let ours: &[(u8, &[u8])] = &[(REQUESTED, &own), (SERVER, &us)];
+    let not_that: &[(u8, &[u8])] = &[(REQUESTED, &OTHER), (SERVER, &us)];
+    let elsewhere: &[(u8, &[u8])] = &[(REQUESTED, &own), (SERVER, &OTHER)];
+    let everyone = [224, 0, 0, 1].into();
     let cases = [
-        ("any address",       message(DISCOVER, &[]),                        Ok(Answer::DhcpOffer)),
-        ("another address",   message(DISCOVER, &[(REQUESTED, &OTHER)]),     Ok(Answer::DhcpOffer)),
-        ("at once",           message(DISCOVER, &[(RAPID, &[])]),            Ok(Answer::DhcpAck)),
-        ("what was offered",  message(REQUEST, ours),                        Ok(Answer::DhcpAck)),
-        ("not that",  message(REQUEST, &[(REQUESTED, &OTHER), (SERVER, &us)]), Ok(Answer::DhcpNak)),
-        ("of another server", message(REQUEST, &[(REQUESTED, &own), (SERVER, &OTHER)]), Err(Drop::DhcpOtherServer)),
-        ("after a reboot",    message(REQUEST, &[(REQUESTED, &own)]),        Ok(Answer::DhcpAck)),
-        ("in a new network",  message(REQUEST, &[(REQUESTED, &OTHER)]),      Ok(Answer::DhcpNak)),
-        ("renewal",           message(REQUEST, &[]).at(GUEST_V4),            Ok(Answer::DhcpAck)),
-        ("not one's own",     message(REQUEST, &[]).at(OTHER.into()),        Ok(Answer::DhcpNak)),
-        ("nothing at all",    message(REQUEST, &[]),                         Err(Drop::DhcpMalformed)),
-        ("what else?",        message(INFORM, &[]).at(GUEST_V4),             Ok(Answer::DhcpAck)),
-        ("from elsewhere",    message(INFORM, &[]).at(OUTSIDE_V4),           Err(Drop::DhcpStranger)),
-        ("taken",             message(DECLINE, ours),                        Err(Drop::DhcpDecline)),
-        ("given back",        message(RELEASE, &[(SERVER, &us)]).at(GUEST_V4), Err(Drop::DhcpRelease)),
-        ("an offer",          message(2, &[]),                               Err(Drop::DhcpUnserved)),
-        ("something new",     message(42, &[]),                              Err(Drop::DhcpUnserved)),
-        ("a short address",   message(REQUEST, &[(REQUESTED, &own[..3])]),   Err(Drop::DhcpMalformed)),
-        ("to a group",        message(REQUEST, &[]).at([224, 0, 0, 1].into()), Err(Drop::DhcpMalformed)),
+        ("any address",       message(DISCOVER, &[]),                          Ok(A::DhcpOffer)),
+        ("another address",   message(DISCOVER, &[(REQUESTED, &OTHER)]),       Ok(A::DhcpOffer)),
+        ("at once",           message(DISCOVER, &[(RAPID, &[])]),              Ok(A::DhcpAck)),
+        ("what was offered",  message(REQUEST, ours),                          Ok(A::DhcpAck)),
+        ("not that",          message(REQUEST, not_that),                      Ok(A::DhcpNak)),
+        ("of another server", message(REQUEST, elsewhere),                     Err(D::DhcpOtherServer)),
+        ("after a reboot",    message(REQUEST, &[(REQUESTED, &own)]),          Ok(A::DhcpAck)),
+        ("in a new network",  message(REQUEST, &[(REQUESTED, &OTHER)]),        Ok(A::DhcpNak)),
+        ("renewal",           message(REQUEST, &[]).at(GUEST_V4),              Ok(A::DhcpAck)),
+        ("not one's own",     message(REQUEST, &[]).at(OTHER.into()),          Ok(A::DhcpNak)),
+        ("nothing at all",    message(REQUEST, &[]),                           Err(D::DhcpMalformed)),
+        ("what else?",        message(INFORM, &[]).at(GUEST_V4),               Ok(A::DhcpAck)),
+        ("from elsewhere",    message(INFORM, &[]).at(OUTSIDE_V4),             Err(D::DhcpStranger)),
+        ("taken",             message(DECLINE, ours),                          Err(D::DhcpDecline)),
+        ("given back",        message(RELEASE, &[(SERVER, &us)]).at(GUEST_V4), Err(D::DhcpRelease)),
+        ("an offer",          message(2, &[]),                                 Err(D::DhcpUnserved)),
+        ("something new",     message(42, &[]),                                Err(D::DhcpUnserved)),
+        ("a short address",   message(REQUEST, &[(REQUESTED, &own[..3])]),     Err(D::DhcpMalformed)),
+        ("to a group",        message(REQUEST, &[]).at(everyone),              Err(D::DhcpMalformed)),
     ];
     for (what, message, expected) in cases {
         let (verdict, answer) = handle(&station(), &message.frame());

@@ -112,10 +112,11 @@ proptest! {
         let all: Ipv6Addr = "ff02::1:2".parse().unwrap();
         let us = GATEWAY.link_local();
         let them = GUEST.link_local();
+        let nobody = Ipv4Addr::UNSPECIFIED.into();
         let frames = [
             v4(GATEWAY, (GUEST_V4, GATEWAY_V4), 1, &icmp(&message)),
             v6(GATEWAY, (them, us), (58, 255), &icmp_v6(them, us, &message)),
-            udp(EVERYBODY, Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::BROADCAST.into(), (68, port), &body),
+            udp(EVERYBODY, nobody, Ipv4Addr::BROADCAST.into(), (68, port), &body),
             udp(GATEWAY, GUEST_V4.into(), GATEWAY_V4.into(), (4000, port), &body),
             udp(group_mac(all), them.into(), all.into(), (546, port), &body),
         ];

@@ -186,6 +186,7 @@ fn echo_of_ipv6_is_answered_from_the_address_that_was_asked() {
 #[test]
 #[rustfmt::skip]
 fn addresses_decide_what_is_routed() {
+    use Drop as D;
     let udp_v4 = |to: MacAddr, source: [u8; 4], destination: [u8; 4]| {
         udp(to, Ipv4Addr::from(source).into(), Ipv4Addr::from(destination).into(), (9, 9), b"x")
     };
@@ -197,24 +198,27 @@ fn addresses_decide_what_is_routed() {
     assert_eq!(verdict(&good), routed(&good));
     let own = udp_v4(GATEWAY, guest, GATEWAY_V4.octets());
     assert_eq!(verdict(&own), local(&own));
-    let record_route = v4_with((GATEWAY, &[7, 7, 4, 0, 0, 0, 0, 0]), (GUEST_V4, OUTSIDE_V4), 99, 0, b"x");
+    let with_options = |options: &[u8]| {
+        v4_with((GATEWAY, options), (GUEST_V4, OUTSIDE_V4), 99, 0, b"x")
+    };
+    let record_route = with_options(&[7, 7, 4, 0, 0, 0, 0, 0]);
     assert_eq!(verdict(&record_route), routed(&record_route));
-    let loose = v4_with((GATEWAY, &[1, 131, 7, 4, 9, 9, 9, 9]), (GUEST_V4, OUTSIDE_V4), 99, 0, b"x");
+    let loose = with_options(&[1, 131, 7, 4, 9, 9, 9, 9]);
     assert_drops(&[
-        ("from nowhere",           udp_v4(GATEWAY, [0; 4], outside),            Drop::BadSource),
-        ("from loopback",          udp_v4(GATEWAY, [127, 0, 0, 1], outside),    Drop::BadSource),
-        ("from a group",           udp_v4(GATEWAY, [224, 0, 0, 1], outside),    Drop::BadSource),
-        ("from everybody",         udp_v4(GATEWAY, [10, 9, 0, 255], outside),   Drop::BadSource),
-        ("from the gateway",       udp_v4(GATEWAY, [10, 9, 0, 1], outside),     Drop::BadSource),
-        ("to loopback",            udp_v4(GATEWAY, guest, [127, 0, 0, 1]),      Drop::BadDestination),
-        ("to nowhere",             udp_v4(GATEWAY, guest, [0; 4]),              Drop::BadDestination),
-        ("to the future",          udp_v4(GATEWAY, guest, [240, 0, 0, 1]),      Drop::BadDestination),
-        ("to a group",             udp_v4(EVERYBODY, guest, [239, 1, 1, 1]),    Drop::Group),
-        ("to the subnet",          udp_v4(EVERYBODY, guest, [10, 9, 0, 255]),   Drop::Group),
-        ("to all",                 udp_v4(EVERYBODY, guest, [255; 4]),          Drop::Group),
-        ("one, shouted",           udp_v4(EVERYBODY, guest, outside),           Drop::LinkBroadcast),
-        ("the gateway, shouted",   udp_v4(EVERYBODY, guest, [10, 9, 0, 1]),     Drop::LinkBroadcast),
-        ("with a source route",    loose,                                       Drop::Options),
+        ("from nowhere",         udp_v4(GATEWAY, [0; 4], outside),          D::BadSource),
+        ("from loopback",        udp_v4(GATEWAY, [127, 0, 0, 1], outside),  D::BadSource),
+        ("from a group",         udp_v4(GATEWAY, [224, 0, 0, 1], outside),  D::BadSource),
+        ("from everybody",       udp_v4(GATEWAY, [10, 9, 0, 255], outside), D::BadSource),
+        ("from the gateway",     udp_v4(GATEWAY, [10, 9, 0, 1], outside),   D::BadSource),
+        ("to loopback",          udp_v4(GATEWAY, guest, [127, 0, 0, 1]),    D::BadDestination),
+        ("to nowhere",           udp_v4(GATEWAY, guest, [0; 4]),            D::BadDestination),
+        ("to the future",        udp_v4(GATEWAY, guest, [240, 0, 0, 1]),    D::BadDestination),
+        ("to a group",           udp_v4(EVERYBODY, guest, [239, 1, 1, 1]),  D::Group),
+        ("to the subnet",        udp_v4(EVERYBODY, guest, [10, 9, 0, 255]), D::Group),
+        ("to all",               udp_v4(EVERYBODY, guest, [255; 4]),        D::Group),
+        ("one, shouted",         udp_v4(EVERYBODY, guest, outside),         D::LinkBroadcast),
+        ("the gateway, shouted", udp_v4(EVERYBODY, guest, [10, 9, 0, 1]),   D::LinkBroadcast),
+        ("with a source route",  loose,                                     D::Options),
     ]);
     let udp_v6 = |to, source: &str, destination: &str| {
         let (source, destination): (Ipv6Addr, Ipv6Addr) =
@@ -227,18 +231,18 @@ fn addresses_decide_what_is_routed() {
     assert_eq!(verdict(&own), local(&own));
     let group = MacAddr([0x33, 0x33, 0, 0, 0, 0xfb]);
     assert_drops(&[
-        ("from nowhere",         udp_v6(GATEWAY, "::", "2001:db8::9"),             Drop::BadSource),
-        ("from loopback",        udp_v6(GATEWAY, "::1", "2001:db8::9"),            Drop::BadSource),
-        ("from a group",         udp_v6(GATEWAY, "ff02::1", "2001:db8::9"),        Drop::BadSource),
-        ("from IPv4",            udp_v6(GATEWAY, "::ffff:1.2.3.4", "2001:db8::9"), Drop::BadSource),
-        ("from the link",        udp_v6(GATEWAY, "fe80::7", "2001:db8::9"),        Drop::BadSource),
-        ("from the gateway",     udp_v6(GATEWAY, "fd09::1", "2001:db8::9"),        Drop::Claim),
-        ("to the link",          udp_v6(GATEWAY, "fd09::7", "fe80::9"),            Drop::BadDestination),
-        ("to loopback",          udp_v6(GATEWAY, "fd09::7", "::1"),                Drop::BadDestination),
-        ("to nowhere",           udp_v6(GATEWAY, "fd09::7", "::"),                 Drop::BadDestination),
-        ("to IPv4",              udp_v6(GATEWAY, "fd09::7", "::ffff:1.2.3.4"),     Drop::BadDestination),
-        ("to a group",           udp_v6(group, "fe80::7", "ff02::fb"),             Drop::Group),
-        ("one, shouted",         udp_v6(group, "fd09::7", "2001:db8::9"),          Drop::LinkBroadcast),
+        ("from nowhere",     udp_v6(GATEWAY, "::", "2001:db8::9"),             D::BadSource),
+        ("from loopback",    udp_v6(GATEWAY, "::1", "2001:db8::9"),            D::BadSource),
+        ("from a group",     udp_v6(GATEWAY, "ff02::1", "2001:db8::9"),        D::BadSource),
+        ("from IPv4",        udp_v6(GATEWAY, "::ffff:1.2.3.4", "2001:db8::9"), D::BadSource),
+        ("from the link",    udp_v6(GATEWAY, "fe80::7", "2001:db8::9"),        D::BadSource),
+        ("from the gateway", udp_v6(GATEWAY, "fd09::1", "2001:db8::9"),        D::Claim),
+        ("to the link",      udp_v6(GATEWAY, "fd09::7", "fe80::9"),            D::BadDestination),
+        ("to loopback",      udp_v6(GATEWAY, "fd09::7", "::1"),                D::BadDestination),
+        ("to nowhere",       udp_v6(GATEWAY, "fd09::7", "::"),                 D::BadDestination),
+        ("to IPv4",          udp_v6(GATEWAY, "fd09::7", "::ffff:1.2.3.4"),     D::BadDestination),
+        ("to a group",       udp_v6(group, "fe80::7", "ff02::fb"),             D::Group),
+        ("one, shouted",     udp_v6(group, "fd09::7", "2001:db8::9"),          D::LinkBroadcast),
     ]);
 }
 
