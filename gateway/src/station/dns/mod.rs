@@ -7,7 +7,7 @@
 //!
 //! | name | answer |
 //! | --- | --- |
-//! | `web`, in `weft.internal`, the search domain or neither | all addresses of that name, in turn |
+//! | `web`, in `weft.internal`, the search domain or neither | all its addresses, in turn |
 //! | `gateway.weft.internal` | the gateway's addresses |
 //! | `host.weft.internal` | those by which the host is reached |
 //! | anything else in `weft.internal` | no such name |
