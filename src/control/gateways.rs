@@ -1,5 +1,6 @@
 //! The gateways of the networks, as the model has them, and whom their guests know by name.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +28,11 @@ impl Control {
     /// Keeps what guests find by name as the model has it, for as long as it is run.
     pub(crate) async fn keep_names(self) {
         let mut membership = self.membership();
+        let mut told = BTreeMap::new();
         while membership.changed().await.is_ok() {
             tokio::time::sleep(GATHER).await;
             membership.mark_unchanged();
-            self.state().tell_names();
+            self.state().tell_names(&mut told);
         }
     }
 }
@@ -86,9 +88,16 @@ impl State {
     }
 
     /// Lets guests find the names that the model has now.
-    fn tell_names(&self) {
+    ///
+    /// `told` is which version of each network's names they have.
+    fn tell_names(&self, told: &mut BTreeMap<Id, u64>) {
+        told.retain(|network, _| self.model.network(*network).is_some());
         for network in self.model.networks() {
             let Some(neighbours) = self.runtime.names(network.id) else { continue };
+            let version = self.hosts.version(&[network.id]);
+            if told.insert(network.id, version) == Some(version) {
+                continue;
+            }
             let mut names = Names::new();
             for endpoint in self.model.endpoints_of(network.id) {
                 let addresses: Vec<IpAddr> =
@@ -99,9 +108,7 @@ impl State {
                     let _ = names.add_alias(alias, &addresses);
                 }
             }
-            if **neighbours.load() != names {
-                neighbours.store(Arc::new(names));
-            }
+            neighbours.store(Arc::new(names));
         }
     }
 }

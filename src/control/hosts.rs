@@ -46,7 +46,8 @@ impl Hosts {
         self.messages.retain(|networks, _| !networks.contains(&network));
     }
 
-    fn version(&self, networks: &[Id]) -> u64 {
+    /// When names or addresses of any of these networks changed last.
+    pub(super) fn version(&self, networks: &[Id]) -> u64 {
         networks
             .iter()
             .filter_map(|network| self.versions.get(network))

@@ -240,8 +240,10 @@ impl Station {
         });
         packet.set_client_hardware_address(smoltcp::wire::EthernetAddress(client.0));
         packet.set_magic_number(MAGIC);
-        if reply.kind != DhcpMessageType::Nak {
+        if reply.kind == DhcpMessageType::Ack {
             packet.set_client_ip(request.current);
+        }
+        if reply.kind != DhcpMessageType::Nak {
             packet.set_your_ip(reply.lease.map_or(Ipv4Addr::UNSPECIFIED, |lease| lease.address));
         }
         let mtu = self.config.mtu.min(request.max_size.max(DEFAULT_MAX));
@@ -272,7 +274,7 @@ impl Station {
         if reply.kind == DhcpMessageType::Nak {
             return Some(());
         }
-        if let Some(lease) = reply.lease {
+        if reply.lease.is_some() {
             let seconds = dhcp.lease_seconds;
             options.must(option::LEASE_TIME, &seconds.to_be_bytes())?;
             options.must(option::RENEWAL, &(seconds / 2).to_be_bytes())?;
@@ -280,9 +282,10 @@ impl Station {
             if request.is_rapid && request.kind == DhcpMessageType::Discover {
                 options.must(option::RAPID_COMMIT, &[])?;
             }
-            options.may(option::HOST_NAME, lease.host_name.as_bytes());
         }
         options.must(option::MASK, &reply.subnet.mask().octets())?;
+        // Told unasked: a client that does not know it loses every full-sized packet.
+        options.must(option::MTU, &self.config.mtu.to_be_bytes())?;
         let router = reply.server.octets();
         if self.config.leads_out {
             options.may(option::ROUTER, &router);
@@ -290,12 +293,12 @@ impl Station {
         if self.config.dns {
             options.may(option::DNS, &router);
         }
-        // Told unasked: a client that does not know it loses every full-sized packet.
-        options.must(option::MTU, &self.config.mtu.to_be_bytes())?;
         options.may(option::ROUTES, &self.routes(dhcp, reply.server));
         if reply.subnet.prefix() < 31 {
             options.may(option::BROADCAST, &reply.subnet.broadcast().octets());
         }
+        let host_name = reply.lease.map_or("", |lease| lease.host_name);
+        options.may(option::HOST_NAME, host_name.as_bytes());
         options.may(option::DOMAIN, self.config.search.trim_end_matches('.').as_bytes());
         if self.search.len() > 1 {
             options.may(option::SEARCH, &self.search);

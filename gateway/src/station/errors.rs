@@ -1,7 +1,7 @@
 //! ICMP and ICMPv6 errors: telling a sender why its packet went nowhere.
 //!
 //! [`Station::error`] answers a packet as a router does, from the gateway's own address, under all
-//! of the rules for when to be silent. [`write`] is for errors that somebody else sent: the flow
+//! of the rules for when to be silent. [`write()`] is for errors that somebody else sent: the flow
 //! that knows the packet in question says from whom and about what.
 //!
 //! # Sources

@@ -164,8 +164,8 @@ impl Station {
 
     /// Decides what becomes of `frame`, whose virtio-net header was checked to mean `offload`.
     ///
-    /// An answer is appended to `out` as one frame, all its checksums filled in; nothing is appended
-    /// otherwise. `leases` is asked for DHCP only.
+    /// An answer is appended to `out` as one frame, all its checksums filled in; otherwise nothing
+    /// is. `leases` is asked for DHCP only.
     pub fn handle(
         &self,
         frame: &[u8],
@@ -261,11 +261,11 @@ impl Station {
                 return self.dhcp6(arrival, out);
             }
         }
-        if source.is_unspecified() {
-            return Verdict::Drop(Drop::BadSource);
-        }
         if destination.is_multicast() {
             return Verdict::Drop(Drop::Group);
+        }
+        if source.is_unspecified() {
+            return Verdict::Drop(Drop::BadSource);
         }
         if arrival.header.destination.is_group() {
             return Verdict::Drop(Drop::LinkBroadcast);

@@ -41,7 +41,8 @@ pub enum Life {
     Ceasing,
 }
 
-/// When to advertise to everybody, unasked: at random times, so that networks do not fall into step.
+/// When to advertise to everybody, unasked: at random times, so that networks do not fall into
+/// step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
     due: Instant,

@@ -7,7 +7,7 @@
 //!
 //! | name | answer |
 //! | --- | --- |
-//! | `web`, `web.` + the search domain, `web.weft.internal` | the addresses of all endpoints of that name or alias, rotated |
+//! | `web`, in `weft.internal`, the search domain or neither | all its addresses, in turn |
 //! | `gateway.weft.internal` | the gateway's addresses |
 //! | `host.weft.internal` | those by which the host is reached |
 //! | anything else in `weft.internal` | no such name |
