@@ -1,4 +1,4 @@
-//! `completions` and `man`: what the grammar says, for shells and for `man`.
+//! `completions`, `man` and `schema`: what the program knows of itself, for shells, `man` and editors.
 
 use std::io::Write;
 use std::path::Path;
@@ -29,6 +29,10 @@ pub(super) fn man(folder: Option<&Path>) -> Result<ExitCode, Complaint> {
             print(&page)
         }
     }
+}
+
+pub(super) fn schema() -> Result<ExitCode, Complaint> {
+    print(crate::config::schema().as_bytes())
 }
 
 fn print(octets: &[u8]) -> Result<ExitCode, Complaint> {

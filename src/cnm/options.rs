@@ -19,6 +19,12 @@ pub const MIN_MTU: u16 = 576;
 /// The smallest MTU of a network with IPv6 (RFC 8200 §5).
 pub const MIN_MTU_IPV6: u16 = 1280;
 
+/// The fewest stations that an FDB can be asked to hold.
+const MIN_FDB_CAPACITY: u32 = 16;
+
+/// The most stations that an FDB can be asked to hold.
+const MAX_FDB_CAPACITY: u32 = 1 << 20;
+
 /// The largest MTU: what the kernel allows a TAP, 65535 less the Ethernet header.
 pub const MAX_MTU: u16 = 65_521;
 
@@ -72,6 +78,28 @@ impl Default for LiveOptions {
     }
 }
 
+/// What the value of an option looks like, for whoever describes the options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionForm {
+    /// `true` or `false`.
+    Truth,
+    /// A whole number.
+    Number {
+        /// The smallest that is taken.
+        least: u32,
+        /// The largest.
+        most: u32,
+    },
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// A text that this regular expression matches.
+    Text(&'static str),
+}
+
+/// Other names for options. Docker's word for the MTU is taken for ours, so that files and habits
+/// carry over.
+const ALIASES: [(&str, Key); 1] = [("com.docker.network.driver.mtu", Key::Mtu)];
+
 /// Options of the project that this version does not have.
 const LATER: [&str; 4] = ["encrypted", "vni", "learn-peers", "parent"];
 
@@ -122,12 +150,22 @@ impl Key {
         }
     }
 
-    /// Docker's word for the MTU is taken for ours, so that files and habits carry over.
-    fn find(name: &str) -> Option<Self> {
-        if name == "com.docker.network.driver.mtu" {
-            return Some(Self::Mtu);
+    const fn form(self) -> OptionForm {
+        match self {
+            Self::Isolated => OptionForm::Truth,
+            Self::StormControl => OptionForm::Text("^([0-9]+/s|off)$"),
+            Self::Mtu => OptionForm::Number { least: MIN_MTU as u32, most: MAX_MTU as u32 },
+            Self::Spoof => OptionForm::Words(&["deny", "allow"]),
+            Self::FdbCapacity => {
+                OptionForm::Number { least: MIN_FDB_CAPACITY, most: MAX_FDB_CAPACITY }
+            }
+            Self::FdbAge => OptionForm::Text("^[0-9]+[smh]$"),
         }
-        Self::ALL.into_iter().find(|key| key.name() == name)
+    }
+
+    fn find(name: &str) -> Option<Self> {
+        let all = Self::ALL.into_iter().map(|key| (key.name(), key)).chain(ALIASES);
+        all.into_iter().find(|(known, _)| *known == name).map(|(_, key)| key)
     }
 }
 
@@ -164,9 +202,8 @@ impl NetworkOptions {
                 .and_then(|mtu| u16::try_from(mtu).ok())
                 .map(|mtu| self.mtu = mtu),
             Key::Spoof => read_spoof(value).map(|spoof| self.live.spoof = spoof),
-            Key::FdbCapacity => {
-                read_number(value, 16, 1 << 20).map(|capacity| self.fdb_capacity = capacity)
-            }
+            Key::FdbCapacity => read_number(value, MIN_FDB_CAPACITY, MAX_FDB_CAPACITY)
+                .map(|capacity| self.fdb_capacity = capacity),
             Key::FdbAge => read_seconds(value, 10, 1_000_000).map(|age| self.live.fdb_age_s = age),
         };
         accepted.ok_or_else(|| OptionError::Value {
@@ -182,6 +219,12 @@ impl NetworkOptions {
         pairs.push((Key::Mtu.name(), self.mtu.to_string()));
         pairs.push((Key::FdbCapacity.name(), self.fdb_capacity.to_string()));
         pairs
+    }
+
+    /// What each option takes: by every name that it has, with the name that [`Self::pairs`] has.
+    pub fn forms() -> impl Iterator<Item = (&'static str, &'static str, OptionForm)> {
+        let all = Key::ALL.into_iter().map(|key| (key.name(), key)).chain(ALIASES);
+        all.map(|(name, key)| (name, key.name(), key.form()))
     }
 
     /// The pairs that differ from the defaults.

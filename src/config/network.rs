@@ -9,31 +9,46 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::finding::Findings;
+use super::keys::{Form, Keys, Takes, key};
 use super::section::{Alone, Entry, Section};
 use crate::cnm::declared::BUILT_IN;
 use crate::cnm::id::{is_name, listed};
 use crate::cnm::network::MAX_SUBNETS;
-use crate::cnm::{DeclaredNetwork, Driver, NetworkOptions, SubnetSpec};
+use crate::cnm::{
+    DeclaredNetwork, Driver, Ipam, IpamDriver, IpamDriverError, NetworkOptions, SubnetSpec,
+};
 
-pub(super) const KEYS: [&str; 9] = [
-    "driver",
-    "subnets",
-    "gateway",
-    "ip-range",
-    "aux-addresses",
-    "internal",
-    "ipv6",
-    "options",
-    "labels",
-];
-
-const LATER: [(&str, &str); 5] = [
+pub(super) static KEYS: Keys = Keys::new(&[
+    key("driver", Takes::Word(|| Driver::ALL.map(Driver::name).to_vec())).or("\"bridge\""),
+    key("subnets", texts(Form::SUBNET, MAX_SUBNETS)),
+    key("gateway", texts(Form::ADDRESS, usize::MAX)),
+    key("ip-range", texts(Form::SUBNET, usize::MAX)),
+    key("aux-addresses", Takes::Map { names: Form::ANY, to: &Takes::Text(Form::ADDRESS) }),
+    key("internal", Takes::Truth).or("false"),
+    key("attachable", Takes::Truth).or("false"),
+    key("ipv4", Takes::Truth).or("true"),
+    key("ipv6", Takes::Truth).or("false"),
+    key("ipam", Takes::Either(&[IPAM_DRIVER, Takes::Table(&IPAM)])).or("\"default\""),
+    key("options", Takes::Options),
+    key("labels", TEXT_MAP),
+])
+.later(&[
     ("vni", "this version has no tunnels"),
     ("peers", "this version has no tunnels"),
     ("learn-peers", "this version has no tunnels"),
     ("parent", "this version has no macvlan"),
-    ("ipam-driver", "this version asks no other IPAM drivers"),
-];
+]);
+
+static IPAM: Keys =
+    Keys::new(&[key("driver", IPAM_DRIVER).or("\"default\""), key("options", TEXT_MAP)]);
+
+const IPAM_DRIVER: Takes = Takes::Word(|| IpamDriver::ALL.map(IpamDriver::name).to_vec());
+
+const TEXT_MAP: Takes = Takes::Map { names: Form::ANY, to: &Takes::Text(Form::ANY) };
+
+const fn texts(of: Form, most: usize) -> Takes {
+    Takes::Texts { of, alone: Alone::Allowed, least: 0, most }
+}
 
 /// A network of the file, with where its values stand.
 pub(super) struct NetworkSource {
@@ -66,7 +81,7 @@ pub(super) fn read_all(root: &Section<'_>, findings: &mut Findings) -> Vec<Netwo
     for entry in networks.entries() {
         let before = findings.len();
         let (declared, spots) = match networks.inside(entry, findings) {
-            Some(section) => read(&section, findings),
+            Some(section) => read(&section.with_keys(&KEYS, findings), findings),
             None => Default::default(),
         };
         check_name(entry.key, &entry.key_span, findings);
@@ -95,7 +110,6 @@ fn check_name(name: &str, span: &Range<usize>, findings: &mut Findings) {
 type Spots = Vec<(String, Range<usize>)>;
 
 fn read(section: &Section<'_>, findings: &mut Findings) -> (DeclaredNetwork, Spots) {
-    section.refuse_others(&KEYS, &LATER, findings);
     let mut spots: Spots = section
         .entries()
         .iter()
@@ -107,9 +121,12 @@ fn read(section: &Section<'_>, findings: &mut Findings) -> (DeclaredNetwork, Spo
         driver: driver.unwrap_or_default(),
         subnets,
         internal: section.truth("internal", findings).unwrap_or_default(),
+        attachable: section.truth("attachable", findings).unwrap_or_default(),
+        ipv4: section.truth("ipv4", findings).unwrap_or(true),
         ipv6: section.truth("ipv6", findings).unwrap_or_default(),
+        ipam: read_ipam(section, findings),
         options: read_options(section, &mut spots, findings),
-        labels: read_labels(section, findings),
+        labels: read_texts(section, "labels", findings),
     };
     (declared, spots)
 }
@@ -317,13 +334,52 @@ fn read_options(
     options
 }
 
-fn read_labels(section: &Section<'_>, findings: &mut Findings) -> BTreeMap<String, String> {
-    let Some(labels) = section.section("labels", findings) else {
+/// Who gives the addresses: the name of an IPAM driver, or a table with its name and options.
+fn read_ipam(section: &Section<'_>, findings: &mut Findings) -> Ipam {
+    let Some(entry) = section.entry("ipam") else {
+        return Ipam::default();
+    };
+    let (name, options) = match entry.value.get_ref() {
+        DeValue::Table(_) => {
+            let Some(table) = section.table("ipam", &IPAM, findings) else {
+                return Ipam::default();
+            };
+            (table.text("driver", findings), read_texts(&table, "options", findings))
+        }
+        DeValue::String(_) => (entry.as_text(findings), BTreeMap::new()),
+        DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_) => {
+            let help = "write ipam = \"null\", or ipam = { driver = \"null\", options = {} }";
+            entry.mistyped("a string or a table", help, findings);
+            (None, BTreeMap::new())
+        }
+    };
+    let Some(name) = name else {
+        return Ipam { options, ..Ipam::default() };
+    };
+    let driver = name.get_ref().parse().unwrap_or_else(|error: IpamDriverError| {
+        let help = format!("the IPAM drivers are {}", listed(IpamDriver::ALL));
+        findings.add(name.span(), error, help);
+        IpamDriver::Default
+    });
+    Ipam { driver, options }
+}
+
+/// A table of strings with keys of the writer's choice.
+fn read_texts(
+    section: &Section<'_>,
+    key: &str,
+    findings: &mut Findings,
+) -> BTreeMap<String, String> {
+    let Some(texts) = section.section(key, findings) else {
         return BTreeMap::new();
     };
     let read = |entry: &Entry<'_>| {
         let text = entry.as_text(findings)?;
         Some((entry.key.to_owned(), (*text.get_ref()).to_owned()))
     };
-    labels.entries().iter().filter_map(read).collect()
+    texts.entries().iter().filter_map(read).collect()
 }

@@ -53,8 +53,9 @@ impl Model {
         let network = self.networks.get_mut(&id).expect("a resolved network is there");
         self.journal.network(id, Some(network));
         let options = std::mem::replace(&mut network.options.live, update.options);
+        let attachable = std::mem::replace(&mut network.attachable, update.attachable);
         let labels = std::mem::replace(&mut network.labels, update.labels);
-        Ok(Outcome::NetworkUpdated { id, was: NetworkUpdate { options, labels } })
+        Ok(Outcome::NetworkUpdated { id, was: NetworkUpdate { options, attachable, labels } })
     }
 
     pub(super) fn remove_network(&mut self, reference: &str) -> Result<Outcome, Refusal> {
