@@ -112,7 +112,8 @@ fn text(form: Form) -> Value {
 }
 
 fn list(items: Value, least: usize, most: usize) -> Value {
-    let mut schema = json!({ "type": "array", "items": items });
+    let mut schema = json!({ "type": "array" });
+    schema["items"] = items;
     if least > 0 {
         schema["minItems"] = least.into();
     }

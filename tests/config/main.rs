@@ -4,6 +4,8 @@
 //! Each `tests/vectors/bad/NAME.toml` has beside it, in `NAME.txt`, exactly what `weft` prints. To
 //! record a new one, or after a message changed, run with `WEFT_RECORD=1` and read the difference.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod schema;
 
 use std::fs;

@@ -209,9 +209,9 @@ fn places(value: &Value) -> Vec<Place> {
 fn with(value: &Value, place: &[String], other: Option<Value>) -> Value {
     let mut changed = value.clone();
     let (last, way) = place.split_last().unwrap();
-    let parent = way.iter().fold(&mut changed, |at, key| match at {
-        Value::Array(list) => &mut list[key.parse::<usize>().unwrap()],
-        other => &mut other[key.as_str()],
+    let parent = way.iter().fold(&mut changed, |at, key| match key.parse::<usize>() {
+        Ok(index) => &mut at[index],
+        Err(_) => &mut at[key.as_str()],
     });
     match (parent, other) {
         (Value::Table(table), Some(other)) => _ = table.insert(last.clone(), other),
@@ -272,11 +272,11 @@ fn changes(example: &Value, place: &Place) -> Vec<Value> {
 }
 
 fn is_table(value: &Value, place: &[String]) -> bool {
-    let found = place.iter().try_fold(value, |at, key| match at {
-        Value::Array(list) => list.get(key.parse::<usize>().ok()?),
-        other => other.get(key.as_str()),
+    let found = place.iter().fold(value, |at, key| match key.parse::<usize>() {
+        Ok(index) => &at[index],
+        Err(_) => &at[key.as_str()],
     });
-    found.is_some_and(Value::is_table)
+    found.is_table()
 }
 
 /// What the schema says of a place.
