@@ -81,7 +81,13 @@ impl ApplianceError {
             Self::Folder(..) | Self::Socket(..) | Self::Lock(_) => {
                 Some("choose another place with --socket or WEFT_SOCKET".to_owned())
             }
-            Self::Declared { help, .. } => help.clone(),
+            Self::Declared { help, .. } => {
+                let without = "`weft up` without the file starts with what was kept";
+                Some(match help {
+                    Some(help) => format!("{help}; {without}"),
+                    None => without.to_owned(),
+                })
+            }
             Self::Store(_, error) => error.help(),
             Self::State(error) => error.help(),
             Self::Start(_) => None,
@@ -91,14 +97,12 @@ impl ApplianceError {
 
 /// Runs an appliance until it is told to end. `ready` is called when it serves.
 ///
-/// What exists is kept in the folder `state`, if there is one. Without `declared`, what is there is
-/// what was kept, and no endpoint of a file is served.
+/// Without `declared`, what is there is what was kept, and no endpoint of a file is served.
 ///
 /// # Errors
 /// See [`ApplianceError`].
 pub fn run(
     settings: Settings,
-    state: Option<&Path>,
     declared: Option<Declared>,
     ready: impl FnOnce(&Control),
 ) -> Result<(), ApplianceError> {
@@ -109,26 +113,29 @@ pub fn run(
         // Before anybody is told that it serves, and may tell it to end.
         let mut signals = Signals::new()?;
         let (listener, socket) = place.listen()?;
-        let store: Arc<dyn Store> = match state {
+        let is_kept = settings.state.is_some();
+        let store: Arc<dyn Store> = match &settings.state {
             Some(folder) => Arc::new(
                 Embedded::open(folder)
-                    .map_err(|error| ApplianceError::Store(folder.to_owned(), error))?,
+                    .map_err(|error| ApplianceError::Store(folder.clone(), error))?,
             ),
             None => Arc::new(Memory::default()),
         };
         let control = Control::open(settings, Arc::clone(&store)).await?;
-        let server = tokio::spawn(server::serve(control.clone(), listener));
         if let Some(declared) = declared {
             control.declare(declared).await.map_err(|rejected| ApplianceError::Declared {
                 message: rejected.failure.message,
                 help: rejected.failure.help,
             })?;
         }
+        // Whoever calls before waits: it is answered from the file, or not at all.
+        let server = tokio::spawn(server::serve(control.clone(), listener));
         ready(&control);
         let stopped = tend(&control, &mut signals).await;
         if stopped == Stopped::Signal {
             control.wind_down(true).await;
         }
+        control.settle_all(is_kept).await;
         control.flush().await;
         if let Err(error) = store.close().await {
             tracing::error!(%error, "the store did not close");
@@ -190,12 +197,19 @@ async fn tend(control: &Control, signals: &mut Signals) -> Stopped {
             () = control.ended() => return Stopped::Done,
             _ = signals.term.recv() => return Stopped::Signal,
             _ = signals.int.recv() => return Stopped::Signal,
-            _ = signals.hup.recv() => match control.reload().await {
-                Ok(changes) => tracing::info!(changes = changes.len(), "reloaded"),
-                Err(rejected) => tracing::error!("not reloaded: {}", rejected.failure.message),
-            },
+            _ = signals.hup.recv() => reload(control.clone()),
         }
     }
+}
+
+/// Reads the file again. That can take a while, as plugins may be asked for addresses.
+fn reload(control: Control) {
+    tokio::spawn(async move {
+        match control.reload().await {
+            Ok(changes) => tracing::info!(changes = changes.len(), "reloaded"),
+            Err(rejected) => tracing::error!("not reloaded: {}", rejected.failure.message),
+        }
+    });
 }
 
 /// The longest content of a lock: a process id.

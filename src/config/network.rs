@@ -28,7 +28,7 @@ pub(super) static KEYS: Keys = Keys::new(&[
     key("attachable", Takes::Truth).or("false"),
     key("ipv4", Takes::Truth).or("true"),
     key("ipv6", Takes::Truth).or("false"),
-    key("ipam", Takes::Either(&[IPAM_DRIVER, Takes::Table(&IPAM)])).or("\"default\""),
+    key("ipam", Takes::Either(&[OWN_IPAM, PLUGIN, Takes::Table(&IPAM)])).or("\"default\""),
     key("options", Takes::Options),
     key("labels", TEXT_MAP),
 ])
@@ -39,10 +39,14 @@ pub(super) static KEYS: Keys = Keys::new(&[
     ("parent", "this version has no macvlan"),
 ]);
 
-static IPAM: Keys =
-    Keys::new(&[key("driver", IPAM_DRIVER).or("\"default\""), key("options", TEXT_MAP)]);
+static IPAM: Keys = Keys::new(&[
+    key("driver", Takes::Either(&[OWN_IPAM, PLUGIN])).or("\"default\""),
+    key("options", TEXT_MAP),
+]);
 
-const IPAM_DRIVER: Takes = Takes::Word(|| IpamDriver::ALL.map(IpamDriver::name).to_vec());
+const OWN_IPAM: Takes = Takes::Word(|| vec!["default", "null"]);
+
+const PLUGIN: Takes = Takes::Text(Form::NAME);
 
 const TEXT_MAP: Takes = Takes::Map { names: Form::ANY, to: &Takes::Text(Form::ANY) };
 
@@ -352,7 +356,7 @@ fn read_ipam(section: &Section<'_>, findings: &mut Findings) -> Ipam {
         | DeValue::Boolean(_)
         | DeValue::Datetime(_)
         | DeValue::Array(_) => {
-            let help = "write ipam = \"null\", or ipam = { driver = \"null\", options = {} }";
+            let help = "write ipam = \"NAME\", or ipam = { driver = \"NAME\", options = {} }";
             entry.mistyped("a string or a table", help, findings);
             (None, BTreeMap::new())
         }
@@ -361,7 +365,7 @@ fn read_ipam(section: &Section<'_>, findings: &mut Findings) -> Ipam {
         return Ipam { options, ..Ipam::default() };
     };
     let driver = name.get_ref().parse().unwrap_or_else(|error: IpamDriverError| {
-        let help = format!("the IPAM drivers are {}", listed(IpamDriver::ALL));
+        let help = "write \"default\", \"null\", or the name of a plugin that gives addresses";
         findings.add(name.span(), error, help);
         IpamDriver::Default
     });

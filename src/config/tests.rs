@@ -30,7 +30,9 @@ fn a_file_is_read_into_what_it_declares() {
     let blue = &config.declared.networks["blue"];
     assert_eq!((blue.driver, blue.internal, blue.ipv6), (Driver::Bridge, false, true));
     assert_eq!((blue.attachable, blue.ipv4, blue.ipam.clone()), (false, true, Ipam::default()));
-    assert_eq!(config.declared.networks["lab"].ipam.driver, IpamDriver::Null);
+    let lab = &config.declared.networks["lab"].ipam;
+    assert_eq!(lab.driver, IpamDriver::Remote("custom-ipam".to_owned()));
+    assert_eq!(lab.options["tenant"], "lab");
     let options = [("storm-control", "1000/s")];
     assert_eq!(blue.options, NetworkOptions::parse(options).unwrap());
     let [v4, v6] = blue.subnets.as_slice() else {

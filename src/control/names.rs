@@ -78,6 +78,14 @@ impl State {
         let awaited = request.sandbox.and_then(|id| self.awaited.get(&id));
         let is_its_own = awaited.is_some_and(|awaited| awaited.name == *name);
         if self.names.taken.contains(name) && !is_its_own {
+            if self.awaited.values().any(|awaited| awaited.name == *name) {
+                let message = format!(
+                    "the name {name} is kept for a sandbox of the appliance before this one"
+                );
+                return Err(Rejected::new(409, message).help(
+                    "wait some seconds, in case it does not come back, or choose another name",
+                ));
+            }
             let message = format!("the name {name} is taken by another sandbox");
             return Err(Rejected::new(409, message)
                 .help("choose another name; `weft ps` lists the names in use"));

@@ -17,7 +17,7 @@ const COMMITTED: &str = "config/weft.schema.json";
 const EVERY_KEY: &str = "config/weft.toml";
 
 /// What the reader says of mistakes that a schema can know.
-const KNOWABLE: [&str; 20] = [
+const KNOWABLE: [&str; 19] = [
     "\" takes ",
     "a default pool is a table",
     "a default pool needs",
@@ -33,7 +33,6 @@ const KNOWABLE: [&str; 20] = [
     "option isolated cannot be",
     "option spoof cannot be",
     "the store cannot be",
-    "unknown IPAM driver",
     "unknown driver",
     "unknown key",
     "unknown option",

@@ -59,9 +59,10 @@ fn an_end_goes_on_when_nobody_waits_for_it_any_more(world: &World) {
 }
 
 fn a_signal_ends_the_appliance_and_leaves_its_sandboxes(world: &World) {
-    for signal in [Signal::TERM, Signal::INT] {
+    // Two names: the first is kept a while for whoever might come back.
+    for (name, signal) in [("ann", Signal::TERM), ("bob", Signal::INT)] {
         let up = world.up();
-        let mut ann = world.sandbox("ann", "");
+        let mut ann = world.sandbox(name, "");
         up.signal(signal);
         assert_eq!(up.into_program().end().code, 0);
         assert!(!world.socket().exists());

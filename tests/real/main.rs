@@ -18,6 +18,7 @@ mod docker;
 mod engine;
 mod guest;
 mod hostile;
+mod ipam_plugin;
 mod machines;
 mod networks;
 mod programs;

@@ -70,8 +70,8 @@ fn addresses_that_are_not_one_s_own_are_dropped_or_pass(world: &World) {
         let up = world.up_with(&format!(
             "[networks.blue]\nsubnets = [\"10.201.0.0/24\"]\noptions = {{ spoof = \"{spoof}\" }}\n"
         ));
-        let _ann = world.sandbox("ann", "--network blue,ip=10.201.0.11");
-        let _bob = world.sandbox("bob", "--network blue,ip=10.201.0.12");
+        let ann = world.sandbox("ann", "--network blue,ip=10.201.0.11");
+        let bob = world.sandbox("bob", "--network blue,ip=10.201.0.12");
         world.exec("ann", "ping -c 1 -W 2 10.201.0.12").ok();
 
         // Another IP address of the same subnet.
@@ -89,6 +89,8 @@ fn addresses_that_are_not_one_s_own_are_dropped_or_pass(world: &World) {
             let said = world.weft("show drops").ok();
             assert!(said.contains("used a MAC address that is not its own"), "{said}");
         }
+        // One after the other: whoever outlives its appliance is awaited by the next one.
+        drop((ann, bob));
         drop(up);
     }
 }

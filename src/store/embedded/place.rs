@@ -26,7 +26,7 @@ const LOCK_LEN: u64 = 32;
 pub(super) struct Place {
     /// Without links, as SQLite wants it.
     folder: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Place {
@@ -45,7 +45,7 @@ impl Place {
             return Err(OpenError::Exposed { folder: real, mode });
         }
         let lock = lock(&real)?;
-        Ok(Self { folder: real, _lock: lock })
+        Ok(Self { folder: real, lock })
     }
 
     /// Where the database is or belongs.
@@ -75,6 +75,14 @@ impl Place {
         File::open(draft)?.sync_all()?;
         fs::rename(draft, self.file())?;
         File::open(&self.folder)?.sync_all()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Closing it would do, but for a process that is being started just now: until it has
+        // become another program it has all files of this one open.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 }
 

@@ -96,6 +96,11 @@ impl World {
         self.folder.join("run/weft.sock")
     }
 
+    /// Where its state is unless somebody says otherwise.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("run/weft.sock.state")
+    }
+
     /// A path for something that the test itself makes.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -170,7 +175,9 @@ impl World {
             .map(|(pid, line)| format!("process {pid}: {line}"))
             .collect();
         if let Ok(entries) = fs::read_dir(self.folder.join("run")) {
-            left.extend(entries.flatten().map(|entry| format!("file {}", entry.path().display())));
+            // The state is there to stay.
+            let paths = entries.flatten().map(|entry| entry.path()).filter(|p| *p != self.state());
+            left.extend(paths.map(|path| format!("file {}", path.display())));
         }
         for name in self.namespaces.borrow().iter() {
             if Path::new("/run/netns").join(name).exists() {
