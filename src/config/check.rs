@@ -182,6 +182,10 @@ impl<'a> Check<'a> {
             network.spot("ipv4")
         } else if let Refusal::WithoutIpv4 { subnet, .. } = refusal {
             network.spot(&subnet.to_string())
+        } else if let Refusal::NotTaken { option, .. } = refusal {
+            network.spot(option).or_else(|| network.spot("mode"))
+        } else if let Refusal::ParentInUse { .. } | Refusal::LoopbackParent = refusal {
+            network.spot("parent")
         } else if let Refusal::SmallMtu { .. } = refusal {
             network.spot("mtu").or_else(|| network.spot("com.docker.network.driver.mtu"))
         } else if let Refusal::Pool { source, .. } = refusal {

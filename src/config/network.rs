@@ -19,7 +19,7 @@ use crate::cnm::{
 };
 
 pub(super) static KEYS: Keys = Keys::new(&[
-    key("driver", Takes::Word(|| Driver::ALL.map(Driver::name).to_vec())).or("\"bridge\""),
+    key("driver", Takes::Word(drivers)).or("\"bridge\""),
     key("subnets", texts(Form::SUBNET, MAX_SUBNETS)),
     key("gateway", texts(Form::ADDRESS, usize::MAX)),
     key("ip-range", texts(Form::SUBNET, usize::MAX)),
@@ -36,8 +36,11 @@ pub(super) static KEYS: Keys = Keys::new(&[
     ("vni", "this version has no tunnels"),
     ("peers", "this version has no tunnels"),
     ("learn-peers", "this version has no tunnels"),
-    ("parent", "this version has no macvlan"),
 ]);
+
+fn drivers() -> Vec<&'static str> {
+    Driver::known().into_iter().map(Driver::name).collect()
+}
 
 static IPAM: Keys = Keys::new(&[
     key("driver", Takes::Either(&[OWN_IPAM, PLUGIN])).or("\"default\""),
@@ -329,10 +332,15 @@ fn read_options(
             }
         };
         spots.push((entry.key.to_owned(), entry.value.span()));
-        if let Err(error) = options.set(entry.key, &value) {
-            let span =
-                if error.is_about_key() { entry.key_span.clone() } else { entry.value.span() };
-            findings.add(span, &error, error.help());
+        let is_text = entry.value.get_ref().is_str();
+        match options.set(entry.key, &value) {
+            Ok(()) if is_text || NetworkOptions::takes_numbers_and_truth(entry.key) => {}
+            Ok(()) => entry.mistyped("a string", "write it in quotes", findings),
+            Err(error) => {
+                let span =
+                    if error.is_about_key() { entry.key_span.clone() } else { entry.value.span() };
+                findings.add(span, &error, error.help());
+            }
         }
     }
     options

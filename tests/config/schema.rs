@@ -138,7 +138,8 @@ fn a_default_is_what_leaving_the_key_out_means() {
         let default = Value::try_from(default).unwrap();
         let [written, left_out] = [Some(default), None].map(|value| {
             let text = toml::to_string(&with(&example, &place, value)).unwrap();
-            Config::parse(&text, Path::new("x")).unwrap_or_else(|error| panic!("{error}"))
+            // What a default makes of the other keys may be refused: a "bridge" has no parent.
+            Config::parse(&text, Path::new("x")).map_err(|_| "refused")
         });
         assert_eq!(written, left_out, "{place:?}");
         tried += 1;
