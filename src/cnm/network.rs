@@ -91,6 +91,8 @@ pub enum Origin {
 pub struct NetworkUpdate {
     /// The live options, all of them.
     pub options: LiveOptions,
+    /// Whether sandboxes may join it that were not started for it.
+    pub attachable: bool,
     /// The labels, all of them.
     pub labels: BTreeMap<String, String>,
 }

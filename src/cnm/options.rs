@@ -23,6 +23,12 @@ pub const MIN_MTU: u16 = 576;
 /// The smallest MTU of a network with IPv6 (RFC 8200 §5).
 pub const MIN_MTU_IPV6: u16 = 1280;
 
+/// The fewest stations that an FDB can be asked to hold.
+const MIN_FDB_CAPACITY: u32 = 16;
+
+/// The most stations that an FDB can be asked to hold.
+const MAX_FDB_CAPACITY: u32 = 1 << 20;
+
 /// The largest MTU: what the kernel allows a TAP, 65535 less the Ethernet header.
 pub const MAX_MTU: u16 = 65_521;
 
@@ -105,6 +111,32 @@ impl Default for LiveOptions {
     }
 }
 
+/// What the value of an option looks like, for whoever describes the options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionForm {
+    /// `true` or `false`.
+    Truth,
+    /// A whole number.
+    Number {
+        /// The smallest that is taken.
+        least: u32,
+        /// The largest.
+        most: u32,
+    },
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// A text that this regular expression matches.
+    Text(&'static str),
+}
+
+/// Other names for options. Docker's word for the MTU is taken for ours, so that files and habits
+/// carry over; and the mode needs not say whose it is.
+const ALIASES: [(&str, Key); 2] =
+    [("com.docker.network.driver.mtu", Key::Mtu), ("mode", Key::Mode)];
+
+/// What the mode can be; nothing at all is the default.
+const MODE_WORDS: [&str; 5] = [MODES[0].1, MODES[1].1, MODES[2].1, MODES[3].1, ""];
+
 /// Options of the project that this version does not have.
 const LATER: [&str; 3] = ["encrypted", "vni", "learn-peers"];
 
@@ -169,14 +201,24 @@ impl Key {
         }
     }
 
-    /// Docker's word for the MTU is taken for ours, so that files and habits carry over; and the
-    /// mode needs not say whose it is.
-    fn find(name: &str) -> Option<Self> {
-        match name {
-            "com.docker.network.driver.mtu" => Some(Self::Mtu),
-            "mode" => Some(Self::Mode),
-            name => Self::ALL.into_iter().find(|key| key.name() == name),
+    const fn form(self) -> OptionForm {
+        match self {
+            Self::Isolated => OptionForm::Truth,
+            Self::StormControl => OptionForm::Text("^([0-9]+/s|off)$"),
+            Self::Mtu => OptionForm::Number { least: MIN_MTU as u32, most: MAX_MTU as u32 },
+            Self::Spoof | Self::HostAccess => OptionForm::Words(&["deny", "allow"]),
+            Self::FdbCapacity => {
+                OptionForm::Number { least: MIN_FDB_CAPACITY, most: MAX_FDB_CAPACITY }
+            }
+            Self::FdbAge => OptionForm::Text("^[0-9]+[smh]$"),
+            Self::Parent => OptionForm::Text("^[!-$&-.0-9;-~]{0,20}$"),
+            Self::Mode => OptionForm::Words(&MODE_WORDS),
         }
+    }
+
+    fn find(name: &str) -> Option<Self> {
+        let all = Self::ALL.into_iter().map(|key| (key.name(), key)).chain(ALIASES);
+        all.into_iter().find(|(known, _)| *known == name).map(|(_, key)| key)
     }
 }
 
@@ -226,9 +268,8 @@ impl NetworkOptions {
                 .and_then(|mtu| u16::try_from(mtu).ok())
                 .map(|mtu| (self.mtu, self.mtu_given) = (mtu, true)),
             Key::Spoof => read_spoof(value).map(|spoof| self.live.spoof = spoof),
-            Key::FdbCapacity => {
-                read_number(value, 16, 1 << 20).map(|capacity| self.fdb_capacity = capacity)
-            }
+            Key::FdbCapacity => read_number(value, MIN_FDB_CAPACITY, MAX_FDB_CAPACITY)
+                .map(|capacity| self.fdb_capacity = capacity),
             Key::FdbAge => read_seconds(value, 10, 1_000_000).map(|age| self.live.fdb_age_s = age),
             Key::HostAccess => {
                 read_spoof(value).map(|access| self.live.host_access = access == Spoof::Allow)
@@ -254,6 +295,20 @@ impl NetworkOptions {
         pairs.extend(parent.map(|parent| (Key::Parent.name(), parent.to_string())));
         pairs.extend(mode.map(|mode| (Key::Mode.name(), mode_name(mode).to_owned())));
         pairs
+    }
+
+    /// Whether the option's values are numbers, or true and false, where there are such.
+    pub(crate) fn takes_numbers_and_truth(key: &str) -> bool {
+        Key::find(key).is_some_and(|key| match key.form() {
+            OptionForm::Truth | OptionForm::Number { .. } => true,
+            OptionForm::Words(_) | OptionForm::Text(_) => false,
+        })
+    }
+
+    /// What each option takes: by every name that it has, with the name that [`Self::pairs`] has.
+    pub fn forms() -> impl Iterator<Item = (&'static str, &'static str, OptionForm)> {
+        let all = Key::ALL.into_iter().map(|key| (key.name(), key)).chain(ALIASES);
+        all.map(|(name, key)| (name, key.name(), key.form()))
     }
 
     /// The pairs that differ from the defaults.

@@ -59,11 +59,12 @@ impl Model {
         let id = self.resolve(reference)?.id;
         let network = self.networks.get_mut(&id).expect("a resolved network is there");
         self.journal.network(id, Some(network));
-        let was = network.options.live;
+        let options = network.options.live;
         network.options.live = update.options;
         network.driver.behaviour().arrange(&mut network.options);
+        let attachable = std::mem::replace(&mut network.attachable, update.attachable);
         let labels = std::mem::replace(&mut network.labels, update.labels);
-        Ok(Outcome::NetworkUpdated { id, was: NetworkUpdate { options: was, labels } })
+        Ok(Outcome::NetworkUpdated { id, was: NetworkUpdate { options, attachable, labels } })
     }
 
     pub(super) fn remove_network(&mut self, reference: &str) -> Result<Outcome, Refusal> {

@@ -368,11 +368,12 @@ fn a_network_is_adjusted_while_it_runs() {
     let mut model = model();
     model.apply(Edit::AddNetwork(network(1, "blue", &[]))).unwrap();
     let options = LiveOptions { isolated: true, ..LiveOptions::default() };
-    let update = NetworkUpdate { options, labels: BTreeMap::new() };
+    let update = NetworkUpdate { options, attachable: true, labels: BTreeMap::new() };
     let edit = Edit::UpdateNetwork { network: "blue".to_owned(), update };
     let was = NetworkUpdate::default();
     assert_eq!(model.apply(edit), Ok(Outcome::NetworkUpdated { id: id(1), was }));
-    assert!(model.network(id(1)).unwrap().options.live.isolated);
+    let blue = model.network(id(1)).unwrap();
+    assert!(blue.options.live.isolated && blue.attachable);
 }
 
 #[test]
