@@ -21,7 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::docker;
 use super::lifeline::PROTOCOL;
-use super::shapes::{Changes, Ended, Failure, FromAppliance};
+use super::shapes::{Changes, Ended, Failure, FromAppliance, Publishing};
 use crate::control::failure::Rejected;
 use crate::control::{Control, lifelines};
 
@@ -87,6 +87,9 @@ fn routes(control: Control) -> Router {
         .route("/weft/v1/sandboxes", get(sandboxes))
         .route("/weft/v1/sandboxes/{name}", get(sandbox))
         .route("/weft/v1/sandboxes/{name}/stop", post(stop))
+        .route("/weft/v1/sandboxes/{name}/publish", post(publish))
+        .route("/weft/v1/sandboxes/{name}/unpublish", post(unpublish))
+        .route("/weft/v1/publications", get(publications))
         .route("/weft/v1/ports", get(ports))
         .route("/weft/v1/fdb", get(fdb))
         .route("/weft/v1/drops", get(drops))
@@ -129,6 +132,28 @@ async fn stop(
     } else {
         Err(Rejected::new(503, format!("sandbox {name} does not listen")))
     }
+}
+
+async fn publish(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+    body: Result<Json<Publishing>, JsonRejection>,
+) -> Result<Json<()>, Rejected> {
+    let Json(Publishing { publish }) = body.map_err(bad_body)?;
+    control.publish(&name, &publish).map(Json)
+}
+
+async fn unpublish(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+    body: Result<Json<Publishing>, JsonRejection>,
+) -> Result<Json<()>, Rejected> {
+    let Json(Publishing { publish }) = body.map_err(bad_body)?;
+    control.unpublish(&name, &publish).map(Json)
+}
+
+async fn publications(State(control): State<Control>) -> Response {
+    Json(control.publications()).into_response()
 }
 
 async fn ports(State(control): State<Control>) -> Response {

@@ -11,7 +11,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use weft_frame::MacAddr;
 
-use crate::cnm::Id;
+use crate::cnm::{Id, Publish};
 
 /// An error as the API tells it; `message` is Docker's field.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub struct EndpointRequest {
     /// The interface's name inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<String>,
+    /// The ports to publish.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<Publish>,
 }
 
 /// The first message of a life line: who is there, and on which networks.
@@ -134,6 +137,9 @@ pub struct Assigned {
     /// Who answers questions about names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resolvers: Vec<IpAddr>,
+    /// The ports that are published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<Publish>,
 }
 
 impl Assigned {
@@ -208,6 +214,13 @@ pub enum FromAppliance {
     Disconnect {
         /// The endpoint.
         endpoint: Id,
+    },
+    /// The ports that an endpoint publishes have changed.
+    Published {
+        /// The endpoint.
+        endpoint: Id,
+        /// All of its published ports.
+        publish: Vec<Publish>,
     },
     /// Somebody asks the sandbox to end: send the program this signal.
     Signal(i32),
@@ -333,6 +346,24 @@ pub struct FdbLine {
     pub sandbox: String,
     /// Seconds since a frame came from it; none for an entry that does not age.
     pub age_s: Option<u32>,
+}
+
+/// The body of `POST /weft/v1/sandboxes/NAME/publish` and `…/unpublish`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Publishing {
+    /// The ports.
+    pub publish: Vec<Publish>,
+}
+
+/// One line of `weft port ls`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PublicationLine {
+    /// The sandbox.
+    pub sandbox: String,
+    /// The network by which it publishes.
+    pub network: String,
+    /// The ports.
+    pub publish: Publish,
 }
 
 /// One line of `weft show flows`.

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use super::network::args::Network;
+pub use super::port::Port;
+use crate::cnm::Publish;
 
 /// How a network is named together with what is wanted there.
 const NETWORK_GRAMMAR: &str = "NET[,ip=ADDR][,ip6=ADDR][,mac=MAC][,alias=NAME][,ifname=NAME]";
@@ -48,6 +50,8 @@ pub enum Command {
     Status(List),
     /// Show a live table
     Show(Show),
+    /// Publish ports of sandboxes that run
+    Port(Port),
     /// Manage networks, with Docker's verbs and flags
     Network(Network),
     /// Show what weft does, and check that it works here
@@ -69,6 +73,9 @@ pub struct Run {
     /// A network to be on, and how.
     #[arg(long = "network", visible_alias = "net", value_name = "NET[,…]", help = format!("A network to be on: {NETWORK_GRAMMAR}"))]
     pub networks: Vec<String>,
+    /// A port of the host, or a range, that leads to the program's: 8080:80, 53:53/udp
+    #[arg(short, long, value_name = "[ADDR:]PORT:PORT[/udp]")]
+    pub publish: Vec<Publish>,
     /// The sandbox's name; neighbours find it by this name
     #[arg(long)]
     pub name: Option<String>,
@@ -105,6 +112,9 @@ pub struct Attach {
     /// A socket to make for `qemu -netdev stream`
     #[arg(long, value_name = "SOCKET")]
     pub qemu: Option<PathBuf>,
+    /// A port of the host, or a range, that leads to the endpoint's: 8080:80, 53:53/udp
+    #[arg(short, long, value_name = "[ADDR:]PORT:PORT[/udp]")]
+    pub publish: Vec<Publish>,
     /// The endpoint's name
     #[arg(long)]
     pub name: Option<String>,

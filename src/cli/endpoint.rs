@@ -27,7 +27,11 @@ pub(super) fn run(run: Run, client: Client) -> Result<ExitCode, Complaint> {
     let ready = prepare(run.detach, run.declared)?;
     let networks =
         if run.networks.is_empty() { vec![DEFAULT_NETWORK.to_owned()] } else { run.networks };
-    let endpoints = networks.iter().map(|text| endpoint(text)).collect::<Result<_, _>>()?;
+    let mut endpoints =
+        networks.iter().map(|text| endpoint(text)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(first) = endpoints.first_mut() {
+        first.publish = run.publish;
+    }
     let words: Vec<String> =
         run.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let request = AttachRequest {
@@ -73,6 +77,7 @@ pub(super) fn attach(arguments: Attach, client: &Client) -> Result<ExitCode, Com
         Target::Pid(_) | Target::Qemu(_) => None,
     });
     let mut wanted = endpoint(&arguments.network)?;
+    wanted.publish = arguments.publish;
     if let Target::Tap(name) = &target {
         wanted.ifname = Some(name.clone());
     }

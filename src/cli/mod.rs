@@ -9,6 +9,7 @@ mod demo;
 mod endpoint;
 mod manual;
 pub mod network;
+pub mod port;
 mod print;
 mod template;
 mod verbs;
@@ -122,6 +123,7 @@ fn dispatch(command: Command, socket: PathBuf) -> Result<ExitCode, Complaint> {
         Command::Ps(list) => print::sandboxes(list.format, &client),
         Command::Status(list) => print::status(list.format, &client),
         Command::Show(show) => print::table(show.table, show.list.format, &client),
+        Command::Port(port) => port::port(&port.verb, &client),
         Command::Network(network) => network::network(network.verb, &client),
         Command::Completions(shell) => manual::completions(shell.shell),
         Command::Schema => manual::schema(),

@@ -17,6 +17,7 @@ use super::id::Id;
 use super::ipam::Ipam;
 use super::network::{NetworkSpec, NetworkUpdate, Origin, SubnetSpec};
 use super::options::NetworkOptions;
+use super::publish::Publish;
 use super::text;
 
 /// The networks that always exist.
@@ -77,6 +78,9 @@ pub struct DeclaredEndpoint {
     pub aliases: Vec<String>,
     /// What the device is called inside the sandbox.
     pub ifname: Option<String>,
+    /// The ports of the host that lead to it.
+    #[serde(default)]
+    pub publish: Vec<Publish>,
     /// What is at the other end.
     pub attach: Attach,
 }

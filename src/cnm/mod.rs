@@ -32,6 +32,7 @@ pub mod network;
 pub mod options;
 pub mod parent;
 pub mod plan;
+pub mod publish;
 pub mod refusal;
 mod text;
 
@@ -45,4 +46,5 @@ pub use network::{Network, NetworkSpec, NetworkUpdate, Origin, Subnet, SubnetSpe
 pub use options::{LiveOptions, NetworkOptions, OptionError, Spoof};
 pub use parent::{Parent, UplinkOptions};
 pub use plan::{Change, plan};
+pub use publish::{Protocol, Publish};
 pub use refusal::Refusal;

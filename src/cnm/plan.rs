@@ -237,6 +237,9 @@ impl fmt::Display for DeclaredEndpoint {
         if let Some(mac) = self.mac {
             write!(f, " {mac}")?;
         }
+        for publish in &self.publish {
+            write!(f, " {publish}")?;
+        }
         write!(f, " {}", self.attach)
     }
 }
@@ -297,6 +300,7 @@ mod tests {
             mac: None,
             aliases: Vec::new(),
             ifname: None,
+            publish: Vec::new(),
             attach: Attach::Command(vec![command.to_owned()]),
         }
     }

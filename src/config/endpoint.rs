@@ -11,7 +11,8 @@ use super::finding::Findings;
 use super::keys::{Form, Keys, Takes, key};
 use super::section::{Alone, Section};
 use crate::cnm::id::{is_device_name, is_name, listed};
-use crate::cnm::{Attach, DeclaredEndpoint};
+use crate::cnm::publish::check;
+use crate::cnm::{Attach, DeclaredEndpoint, Publish};
 
 pub(super) static KEYS: Keys = Keys::new(&[
     key("network", Takes::Text(Form::ANY)),
@@ -20,14 +21,14 @@ pub(super) static KEYS: Keys = Keys::new(&[
     key("mac", Takes::Text(Form::MAC)),
     key("aliases", texts(Form::NAME, 0)),
     key("ifname", Takes::Text(Form::DEVICE)),
+    key("publish", texts(Form::PUBLISH, 0)),
     key("command", texts(Form::ANY, 1)),
     key("netns", Takes::Text(Form::WHOLE_PATH)),
     key("tap", Takes::Text(Form::DEVICE)),
     key("qemu", Takes::Text(Form::PATH)),
 ])
 .needed(&["network"])
-.choice(&ATTACH)
-.later(&[("publish", "this version does not publish ports")]);
+.choice(&ATTACH);
 
 /// The keys that say what is at the other end.
 const ATTACH: [&str; 4] = ["command", "netns", "tap", "qemu"];
@@ -52,6 +53,7 @@ pub(super) struct EndpointSource {
     pub(super) ifname: Option<Spanned<String>>,
     pub(super) attach: Option<Spanned<Attach>>,
     aliases: Vec<String>,
+    publish: Vec<Publish>,
     /// Whether something in it was refused.
     pub(super) is_broken: bool,
 }
@@ -65,6 +67,7 @@ impl EndpointSource {
             ip6: self.ip6.as_ref().map(|ip6| *ip6.get_ref()),
             mac: self.mac.as_ref().map(|mac| *mac.get_ref()),
             aliases: self.aliases.clone(),
+            publish: self.publish.clone(),
             ifname: self.ifname.as_ref().map(|ifname| ifname.get_ref().clone()),
             attach: self.attach.as_ref()?.get_ref().clone(),
         })
@@ -119,6 +122,7 @@ fn read(
         ifname: read_device(section, "ifname", findings),
         attach: read_attach(section, name, &name_span, findings),
         aliases: read_aliases(section, findings),
+        publish: read_publish(section, findings),
         is_broken: false,
         name: name.to_owned(),
         name_span,
@@ -157,6 +161,26 @@ fn read_aliases(section: &Section<'_>, findings: &mut Findings) -> Vec<String> {
         check_name(alias.get_ref(), "an alias", alias.span(), findings);
     }
     aliases.into_iter().map(|alias| (*alias.get_ref()).to_owned()).collect()
+}
+
+fn read_publish(section: &Section<'_>, findings: &mut Findings) -> Vec<Publish> {
+    let mut read = Vec::new();
+    for text in section.texts("publish", Alone::Refused, findings) {
+        match text.get_ref().parse::<Publish>() {
+            Ok(publish) => read.push(publish),
+            Err(error) => findings.add(
+                text.span(),
+                error,
+                "the host's port, then the endpoint's, such as \"8080:80\" or \"53:53/udp\"",
+            ),
+        }
+    }
+    if let Some(entry) = section.entry("publish")
+        && let Err(error) = check(&read)
+    {
+        findings.add(entry.value.span(), error, "publish fewer");
+    }
+    read
 }
 
 /// What is at the other end: exactly one of the keys that say so.

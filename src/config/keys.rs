@@ -68,6 +68,10 @@ impl Form {
     pub(super) const IPV4: Self = Self(Some("^[0-9]{1,3}([.][0-9]{1,3}){3}$"));
     pub(super) const IPV6: Self = Self(Some("^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$"));
     pub(super) const MAC: Self = Self(Some("^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$"));
+    /// [`Publish`](crate::cnm::Publish).
+    pub(super) const PUBLISH: Self = Self(Some(
+        "^(([0-9.]+|[\\[][0-9A-Fa-f:.]+[\\]]):)?[0-9]+(-[0-9]+)?:[0-9]+(-[0-9]+)?(/(tcp|udp))?$",
+    ));
     pub(super) const PATH: Self = Self(Some("^[^\\x00]+$"));
     pub(super) const WHOLE_PATH: Self = Self(Some("^/[^\\x00]*$"));
 }

@@ -123,6 +123,9 @@ fn command(socket: &std::path::Path, name: &str, endpoint: &DeclaredEndpoint) ->
         network.push_str(&format!(",ifname={ifname}"));
     }
     command.arg("--network").arg(network);
+    for publish in &endpoint.publish {
+        command.arg("--publish").arg(publish.to_string());
+    }
     match &endpoint.attach {
         Attach::Command(words) => command.arg("--").args(words),
         Attach::Netns(path) => command.arg("--netns").arg(path),

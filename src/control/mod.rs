@@ -17,6 +17,7 @@ pub mod managed;
 pub mod memberships;
 mod names;
 pub mod networks;
+mod publications;
 mod remote;
 mod replay;
 pub mod sandboxes;

@@ -9,14 +9,17 @@ use tokio::sync::{mpsc, oneshot};
 use weft_switch::PortId;
 
 use super::failure::Rejected;
+use super::publications::{self, is_open};
 use super::remote::Grants;
 use super::{Control, State, new_id};
 use crate::api::shapes::{
     Assigned, AttachRequest, EndpointRequest, Failure, FromAppliance, Kind, shown_command,
 };
 use crate::cnm::id::MAX_NAME;
+use crate::cnm::publish::check;
 use crate::cnm::{Driver, Edit, EndpointKind, EndpointSpec, Id, Origin};
 use crate::runtime::{Medium, Station};
+use crate::uplink::Door;
 
 /// Networks that one sandbox may ask for at once.
 pub(super) const MAX_ENDPOINTS: usize = 32;
@@ -61,6 +64,8 @@ pub struct Attached {
     pub declared: bool,
     /// Who waits until frames pass.
     pub joining: Option<Joining>,
+    /// The published ports.
+    pub doors: Vec<Door>,
 }
 
 /// Tells whoever waits for an endpoint what became of it.
@@ -194,11 +199,16 @@ impl Control {
         let port = state.runtime.add_port(network, station, descriptor)?;
         let Some(attached) = state.attached_mut(sandbox, endpoint) else { return Err(unknown()) };
         attached.port = Some(port);
+        let doors = std::mem::take(&mut attached.doors);
         if let Some(joining) = attached.joining.take() {
             // Whoever waited may have lost patience.
             let _ = joining.send(Ok(()));
         }
         state.introduce(sandbox);
+        state.runtime.open_doors(port, &doors);
+        if let Some(attached) = state.attached_mut(sandbox, endpoint) {
+            attached.doors = doors;
+        }
         Ok(())
     }
 
@@ -352,13 +362,20 @@ impl State {
             port: driver.is_switched(),
             host: driver == Driver::Host,
             resolvers: network.gateways().collect(),
+            publish: wanted.publish.clone(),
         };
+        let can_publish = is_open(network);
         let network = network.id;
         if is_on_others && !assigned.port {
             let message = format!("network {} cannot be combined with others", assigned.network);
             return Err(Rejected::new(400, message));
         }
-        Ok(Attached { assigned, network, port: None, declared, joining: None })
+        if !assigned.publish.is_empty() {
+            can_publish?;
+            check(&assigned.publish).map_err(|error| Rejected::new(400, error.to_string()))?;
+        }
+        let doors = publications::open(&assigned, &assigned.publish)?;
+        Ok(Attached { assigned, network, port: None, declared, joining: None, doors })
     }
 
     /// The endpoint that the file made for the sandbox that is coming now.

@@ -48,7 +48,13 @@ impl Path {
                 counters.flooded(self.flood(picture, ingress.id, None, packet, offload));
                 if let Some(gateway) = picture.gateway_of(ingress.id) {
                     // What the gateway does not answer is for others.
-                    let _ = self.to_gateway(gateway, ingress, &packet[virtio::LEN..], offload, now);
+                    let _ = self.bring_to_gateway(
+                        gateway,
+                        ingress,
+                        &packet[virtio::LEN..],
+                        offload,
+                        now,
+                    );
                 }
             }
             Ok((Verdict::FloodExcept(sender), offload)) => {
@@ -56,9 +62,13 @@ impl Path {
             }
             Ok((Verdict::Gateway, offload)) => {
                 let taken = match picture.gateway_of(ingress.id) {
-                    Some(gateway) => {
-                        self.to_gateway(gateway, ingress, &packet[virtio::LEN..], offload, now)
-                    }
+                    Some(gateway) => self.bring_to_gateway(
+                        gateway,
+                        ingress,
+                        &packet[virtio::LEN..],
+                        offload,
+                        now,
+                    ),
                     None => Err(Reason::OtherStation),
                 };
                 match taken {
@@ -77,7 +87,7 @@ impl Path {
         guest.turn(gateway, &mut outlet, for_gateway(now))
     }
 
-    fn to_gateway(
+    fn bring_to_gateway(
         &mut self,
         gateway: &Gateway,
         ingress: &Port,

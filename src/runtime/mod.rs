@@ -30,7 +30,7 @@ use crate::cnm::Id;
 use crate::cnm::options::{LiveOptions, NetworkOptions, Spoof};
 use crate::port::counters::Totals;
 use crate::port::{Port, PortError};
-use crate::uplink::{Gateway, Line, Neighbours, Outside, Who};
+use crate::uplink::{Door, Gateway, Line, Neighbours, Outside, Who};
 use balance::{Burden, Watch};
 use clock::Clock;
 use closer::{Closer, Past};
@@ -211,6 +211,26 @@ impl Runtime {
     pub fn introduce(&self, id: PortId, who: Who) {
         if let Some(state) = self.ports.get(&id) {
             state.port.guest.introduce(who);
+        }
+    }
+
+    /// Opens doors to the guest behind a port.
+    pub fn open_doors(&self, id: PortId, doors: &[Door]) {
+        let Some(state) = self.ports.get(&id) else { return };
+        let copies: io::Result<Vec<Door>> = doors.iter().map(Door::try_clone).collect();
+        match copies {
+            Ok(copies) => state.port.guest.publish(&self.outside, copies),
+            Err(error) => tracing::warn!(%error, "ports are not published"),
+        }
+        for worker in &self.workers {
+            worker.look_again();
+        }
+    }
+
+    /// Closes doors to the guest behind a port.
+    pub fn close_doors(&self, id: PortId, doors: &[Door]) {
+        if let Some(state) = self.ports.get(&id) {
+            state.port.guest.withdraw(doors);
         }
     }
 

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use arc_swap::Cache;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -58,6 +58,8 @@ pub struct Handle {
 struct Shown {
     /// Its thread, as the kernel counts threads; 0 until it runs.
     thread: AtomicI32,
+    /// Set when there may be flows to be watched.
+    looks: AtomicBool,
 }
 
 /// A worker's own state; lives on its thread.
@@ -122,6 +124,12 @@ impl Handle {
     pub fn wake(&self) {
         // A full eventfd is one that will wake the worker anyway.
         let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+    }
+
+    /// Makes the worker look whether guests have flows that it does not watch yet.
+    pub fn look_again(&self) {
+        self.shown.looks.store(true, Ordering::Release);
+        self.wake();
     }
 
     /// The processor time that the worker has used, in nanoseconds; `None` where the kernel keeps
@@ -206,7 +214,7 @@ impl Worker {
             if !Arc::ptr_eq(newest, &picture) {
                 picture = Arc::clone(newest);
                 self.adopt(&picture);
-            } else if self.awaited {
+            } else if self.awaited || self.shown.looks.swap(false, Ordering::Acquire) {
                 self.adopt(&picture);
             }
         }

@@ -269,6 +269,9 @@ impl Session {
                 Ok(None) => return None,
                 Ok(Some(FromAppliance::Hosts(text))) => return Some(Event::Hosts(text)),
                 Ok(Some(FromAppliance::Signal(number))) => return Some(Event::Signal(number)),
+                Ok(Some(FromAppliance::Published { endpoint, publish })) => {
+                    self.published(endpoint, publish);
+                }
                 Ok(Some(FromAppliance::Connect(own))) => return Some(Event::Connect(own)),
                 Ok(Some(FromAppliance::Disconnect { endpoint })) => {
                     return Some(Event::Disconnect(endpoint));
@@ -393,6 +396,7 @@ impl Session {
                 message @ (FromAppliance::Hosts(_)
                 | FromAppliance::PortGone { .. }
                 | FromAppliance::Connect(_)
+                | FromAppliance::Published { .. }
                 | FromAppliance::Disconnect { .. }
                 | FromAppliance::Signal(_)) => self.aside.push_back(message),
             }
@@ -429,6 +433,7 @@ impl Session {
                 message @ (FromAppliance::Hosts(_)
                 | FromAppliance::PortGone { .. }
                 | FromAppliance::Connect(_)
+                | FromAppliance::Published { .. }
                 | FromAppliance::Disconnect { .. }
                 | FromAppliance::Signal(_)) => self.aside.push_back(message),
             }
@@ -484,6 +489,7 @@ fn remembered(request: &EndpointRequest, assigned: &Assigned) -> EndpointRequest
     request.id = Some(assigned.id);
     request.network.clone_from(&assigned.network);
     request.ifname = Some(assigned.ifname.clone());
+    request.publish.clone_from(&assigned.publish);
     if assigned.port {
         request.mac = Some(assigned.mac.clone());
     }

@@ -51,7 +51,9 @@ impl EchoFlow {
     pub(super) fn line(&self, key: &Key) -> Line {
         let inside = match key {
             Key::Echo { inside, identifier } => format!("{inside} id {identifier}"),
-            Key::Tcp { .. } | Key::Udp { .. } | Key::Names { .. } => String::new(),
+            Key::Tcp { .. } | Key::Udp { .. } | Key::Door { .. } | Key::Names { .. } => {
+                String::new()
+            }
         };
         let state = if self.received > 0 { "open" } else { "unanswered" };
         let (sent, received) = (self.sent, self.received);

@@ -33,7 +33,7 @@ impl Flows {
             let seen = match flow {
                 Flow::Udp(flow) => flow.seen_inside(destination, turn),
                 Flow::Echo(_) => Some(destination),
-                Flow::Tcp(_) | Flow::Names(_) => None,
+                Flow::Tcp(_) | Flow::Names(_) | Flow::Door(_) => None,
             };
             let Some(seen) = seen else { continue };
             let mut quote = Vec::with_capacity(QUOTE + 64);
@@ -46,7 +46,7 @@ impl Flows {
                     }
                     packet::quote_icmp(inside, seen.ip(), sent, &mut quote);
                 }
-                Key::Tcp { .. } | Key::Names { .. } => continue,
+                Key::Tcp { .. } | Key::Names { .. } | Key::Door { .. } => continue,
             }
             let teller = teller(&fault, seen.ip(), destination.ip(), turn);
             let Some(addresses) = teller.and_then(|from| Addresses::new(from, key.inside())) else {

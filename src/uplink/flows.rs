@@ -23,6 +23,7 @@ use weft_gateway::station::{Answer, Drop as Reason, ICMP, ICMPV6, Life, Schedule
 use weft_gateway::{Duration, Instant};
 
 use super::Turn;
+use super::doors::DoorFlow;
 use super::echo::EchoFlow;
 use super::names::NamesFlow;
 use super::outside::Outside;
@@ -63,6 +64,7 @@ pub(super) enum Flow {
     Udp(UdpFlow),
     Names(NamesFlow),
     Echo(EchoFlow),
+    Door(DoorFlow),
 }
 
 /// A flow as lists show it.
@@ -95,22 +97,21 @@ impl Flows {
     ///
     /// # Errors
     /// When the process is out of descriptors.
-    pub fn new(turn: &Turn<'_>) -> io::Result<Self> {
+    pub fn new(outside: &Arc<Outside>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
-        let outside = Arc::clone(&turn.gateway.outside);
         Ok(Self {
             table: Table::new(outside.seed),
-            stack: Stack::new(outside.fresh_seed(), turn.now),
+            stack: Stack::new(outside.fresh_seed(), Instant::ZERO),
             epoll: Arc::new(epoll),
             timer,
             armed: None,
             ready: VecDeque::new(),
             schedule: None,
             said: Vec::new(),
-            outside,
+            outside: Arc::clone(outside),
         })
     }
 
@@ -128,6 +129,7 @@ impl Flows {
                 Flow::Udp(flow) => flow.line(key),
                 Flow::Names(flow) => flow.line(key),
                 Flow::Echo(flow) => flow.line(key),
+                Flow::Door(flow) => flow.line(key),
             })
             .collect()
     }
@@ -254,7 +256,7 @@ impl Flows {
         match self.table.get_mut(token) {
             None => {}
             Some((_, Flow::Tcp(_))) => self.tcp_event(token, flags, turn),
-            Some((_, Flow::Names(_))) => self.names_event(token, turn),
+            Some((_, Flow::Names(_) | Flow::Door(_))) => self.go_on(token, turn),
             Some((_, Flow::Udp(_) | Flow::Echo(_))) => {
                 if flags.contains(EventFlags::ERR) {
                     self.tell_faults(token, turn);
@@ -274,12 +276,13 @@ impl Flows {
             Some((_, Flow::Udp(_))) => self.udp_event(token, turn),
             Some((_, Flow::Names(_))) => self.names_event(token, turn),
             Some((_, Flow::Echo(_))) => self.echo_event(token, turn),
+            Some((_, Flow::Door(_))) => self.door_event(token, turn),
         }
     }
 
     fn due(&mut self, token: Token, turn: &mut Turn<'_>) {
         let expires = match self.table.get_mut(token) {
-            None => return,
+            None | Some((_, Flow::Door(_))) => return,
             Some((_, Flow::Tcp(_))) => return self.pump(token, turn),
             Some((_, Flow::Udp(flow))) => flow.expires(),
             Some((_, Flow::Names(flow))) => flow.expires(),
@@ -297,6 +300,23 @@ impl Flows {
         if !self.outside.admit(self.table.len()) {
             return Err(Reason::FlowsFull);
         }
+        self.enter(key, flow, flags)
+    }
+
+    /// Adds a flow that was admitted elsewhere.
+    pub(super) fn insert(&mut self, key: Key, flow: Flow, flags: EventFlags) {
+        self.outside.take(1);
+        // One that cannot be watched is gone, as one that nobody may have.
+        let _ = self.enter(key, flow, flags);
+    }
+
+    /// Adds a flow that has its place.
+    pub(super) fn enter(
+        &mut self,
+        key: Key,
+        flow: Flow,
+        flags: EventFlags,
+    ) -> Result<Token, Reason> {
         let (token, former) = self.table.insert(key, flow);
         if former.is_some() {
             self.outside.release(1);
@@ -361,6 +381,7 @@ impl Flow {
             Self::Udp(flow) => &flow.socket,
             Self::Names(flow) => &flow.socket,
             Self::Echo(flow) => &flow.socket,
+            Self::Door(flow) => &flow.socket,
         }
     }
 }
@@ -373,6 +394,7 @@ impl Flow {
             Self::Udp(flow) => flow.guest,
             Self::Names(flow) => flow.back.station,
             Self::Echo(flow) => flow.guest,
+            Self::Door(_) => MacAddr::ZERO,
         }
     }
 }

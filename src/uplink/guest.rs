@@ -17,8 +17,9 @@ use weft_gateway::station::dns::Names;
 use weft_gateway::station::{Drop, Lease};
 use weft_switch::StormControl;
 
+use super::doors::Door;
 use super::flows::{Flows, Line};
-use super::{Gateway, Turn};
+use super::{Gateway, Outside, Turn};
 
 /// Errors that a guest is told of in a second, and at once.
 const ERRORS: (u32, u32) = (100, 50);
@@ -86,7 +87,7 @@ impl Guest {
         let who = self.who.load();
         let mut turn = Turn { gateway, outlet, who: &who, now };
         let mut state = self.lock();
-        match self.open(&mut state, &turn) {
+        match self.open(&mut state, &gateway.outside) {
             Some(flows) => flows.packet(frame, offload, &mut turn),
             None => Err(Drop::Outside),
         }
@@ -98,6 +99,23 @@ impl Guest {
         match &mut *self.lock() {
             State::Open(flows) => flows.turn(&mut Turn { gateway, outlet, who: &who, now }),
             State::New | State::Closed => false,
+        }
+    }
+
+    /// Opens doors to the guest. The worker is to be woken, as there may be something to watch now.
+    pub fn publish(&self, outside: &Arc<Outside>, doors: impl IntoIterator<Item = Door>) {
+        let mut state = self.lock();
+        if let Some(flows) = self.open(&mut state, outside) {
+            doors.into_iter().for_each(|door| flows.publish(door));
+        }
+    }
+
+    /// Closes doors to the guest.
+    pub fn withdraw<'d>(&self, doors: impl IntoIterator<Item = &'d Door>) {
+        if let State::Open(flows) = &mut *self.lock() {
+            for door in doors {
+                flows.withdraw(door.protocol, door.host, door.inside);
+            }
         }
     }
 
@@ -114,9 +132,9 @@ impl Guest {
         }
     }
 
-    fn open<'s>(&self, state: &'s mut State, turn: &Turn<'_>) -> Option<&'s mut Flows> {
+    fn open<'s>(&self, state: &'s mut State, outside: &Arc<Outside>) -> Option<&'s mut Flows> {
         if matches!(state, State::New) {
-            match Flows::new(turn) {
+            match Flows::new(outside) {
                 Ok(flows) => {
                     let _ = self.watch.set(flows.epoll());
                     *state = State::Open(Box::new(flows));

@@ -12,8 +12,10 @@
 //! | [`udp`] | datagrams, each socket of the guest's on one of ours |
 //! | [`names`] | questions about names, asked of the host's resolvers |
 //! | [`echo`] | echo requests |
+//! | [`doors`] | published ports: the outside comes in |
 //! | [`faults`] | what the network says about datagrams and echo requests |
 
+pub mod doors;
 pub mod echo;
 pub mod faults;
 pub mod flows;
@@ -33,6 +35,7 @@ use weft_gateway::flow::policy::Policy;
 use weft_gateway::station::Station;
 use weft_gateway::station::dns::Resolver;
 
+pub use doors::Door;
 pub use flows::Line;
 pub use guest::{Guest, Neighbours, Who};
 pub use outside::Outside;

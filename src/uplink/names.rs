@@ -38,7 +38,9 @@ impl NamesFlow {
     pub(super) fn line(&self, key: &Key) -> Line {
         let inside = match key {
             Key::Names { inside, .. } => inside.to_string(),
-            Key::Tcp { .. } | Key::Udp { .. } | Key::Echo { .. } => String::new(),
+            Key::Tcp { .. } | Key::Udp { .. } | Key::Door { .. } | Key::Echo { .. } => {
+                String::new()
+            }
         };
         Line {
             protocol: key.protocol(),

@@ -88,6 +88,11 @@ impl Outside {
         false
     }
 
+    /// Takes places for flows that are there whatever happens.
+    pub fn take(&self, count: usize) {
+        self.flows.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Gives the places of `count` flows back.
     pub fn release(&self, count: usize) {
         self.flows.fetch_sub(count, Ordering::Relaxed);

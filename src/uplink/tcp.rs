@@ -33,7 +33,7 @@ use super::linger::{Linger, Remainder};
 use super::outside::DNS;
 
 /// What a connection may hold each way.
-const ROOM: Room = Room { outward: 512 << 10, inward: 512 << 10 };
+pub(super) const ROOM: Room = Room { outward: 512 << 10, inward: 512 << 10 };
 /// Octets that one connection moves inwards before others have their turn.
 const BUDGET: usize = 512 << 10;
 /// Frames that one connection sends at once.
@@ -69,10 +69,33 @@ enum Phase {
 }
 
 impl TcpFlow {
+    /// A connection that came from outside.
+    pub(super) fn let_in(socket: OwnedFd, guest: MacAddr, connection: Connection) -> Self {
+        Self::new(socket, guest, Phase::Open(connection))
+    }
+
+    fn new(socket: OwnedFd, guest: MacAddr, phase: Phase) -> Self {
+        Self {
+            socket,
+            guest,
+            phase,
+            readable: false,
+            ends: false,
+            writable: false,
+            ended: false,
+            shut: false,
+            is_queued: false,
+            sent: 0,
+            received: 0,
+        }
+    }
+
     pub(super) fn line(&self, key: &Key) -> Line {
         let (inside, outside) = match key {
             Key::Tcp { inside, outside } => (inside.to_string(), outside.to_string()),
-            Key::Udp { .. } | Key::Names { .. } | Key::Echo { .. } => Default::default(),
+            Key::Udp { .. } | Key::Door { .. } | Key::Names { .. } | Key::Echo { .. } => {
+                Default::default()
+            }
         };
         let state = match &self.phase {
             Phase::Connecting(_) => "connecting",
@@ -196,19 +219,7 @@ impl Flows {
                 return Err(Reason::Outside);
             }
         };
-        let flow = TcpFlow {
-            socket,
-            guest: incoming.link.guest,
-            phase: Phase::Connecting(syn),
-            readable: false,
-            ends: false,
-            writable: false,
-            ended: false,
-            shut: false,
-            is_queued: false,
-            sent: 0,
-            received: 0,
-        };
+        let flow = TcpFlow::new(socket, incoming.link.guest, Phase::Connecting(syn));
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP;
         self.add(key, Flow::Tcp(flow), flags).map(drop)
     }

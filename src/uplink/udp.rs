@@ -24,6 +24,7 @@ use weft_gateway::station::Drop as Reason;
 use weft_gateway::{Duration, Instant};
 
 use super::Turn;
+use super::doors::Borrowers;
 use super::flows::{Flow, Flows, Incoming, Line, target, why};
 use crate::sys::fault::{Oversize, keep_faults, set_oversize};
 
@@ -44,23 +45,54 @@ pub(super) struct UdpFlow {
     oversize: Option<Oversize>,
     /// The gateway's address that the guest uses for the host.
     host: Option<IpAddr>,
+    /// Where the host listens for it, when its port is published.
+    door: Option<SocketAddr>,
+    borrowers: Borrowers,
     heard: Instant,
     sent: u64,
     received: u64,
 }
 
 impl UdpFlow {
+    /// A socket of the guest's whose port is published.
+    pub(super) fn door(socket: OwnedFd, host: SocketAddr) -> Self {
+        // As above.
+        let _ = keep_faults(socket.as_fd(), host.is_ipv4());
+        Self {
+            socket,
+            guest: MacAddr::ZERO,
+            hops: HOPS,
+            oversize: None,
+            host: None,
+            door: Some(host),
+            borrowers: Borrowers::default(),
+            heard: Instant::ZERO,
+            sent: 0,
+            received: 0,
+        }
+    }
+
     pub(super) fn line(&self, key: &Key) -> Line {
         let inside = match key {
             Key::Udp { inside } => inside.to_string(),
-            Key::Tcp { .. } | Key::Names { .. } | Key::Echo { .. } => String::new(),
+            Key::Tcp { .. } | Key::Door { .. } | Key::Names { .. } | Key::Echo { .. } => {
+                String::new()
+            }
         };
-        let state = if self.received > 0 { "open" } else { "unanswered" };
+        let state = match self.door {
+            Some(_) => "listening",
+            None if self.received > 0 => "open",
+            None => "unanswered",
+        };
+        let outside = self.door.map_or_else(String::new, |host| host.to_string());
         let (sent, received) = (self.sent, self.received);
-        Line { protocol: key.protocol(), inside, outside: String::new(), state, sent, received }
+        Line { protocol: key.protocol(), inside, outside, state, sent, received }
     }
 
     pub(super) fn expires(&self) -> Instant {
+        if self.door.is_some() {
+            return Instant::from_micros(i64::MAX);
+        }
         self.heard + if self.received > 0 { IDLE } else { UNANSWERED }
     }
 }
@@ -72,7 +104,10 @@ impl Flows {
         turn: &mut Turn<'_>,
     ) -> Result<(), Reason> {
         let (inside, outside) = incoming.endpoints()?;
-        let aim = match target(turn, outside) {
+        let key = Key::Udp { inside };
+        let found = self.table.find(&key);
+        let borrower = found.and_then(|token| self.borrower(token, outside, turn));
+        let aim = match borrower.map_or_else(|| target(turn, outside), Ok) {
             Ok(aim) => aim,
             Err(why) => {
                 self.refuse(incoming, why, turn);
@@ -80,7 +115,7 @@ impl Flows {
             }
         };
         let (hops, is_whole) = self.hops(incoming, turn)?;
-        let token = match self.table.find(&Key::Udp { inside }) {
+        let token = match found {
             Some(token) => token,
             None => self.new_udp(inside, incoming, turn)?,
         };
@@ -89,7 +124,7 @@ impl Flows {
         };
         flow.heard = turn.now;
         flow.guest = incoming.link.guest;
-        if aim.ip() != outside.ip() {
+        if aim.ip() != outside.ip() && borrower.is_none() {
             flow.host = Some(outside.ip());
         }
         flow.resemble(incoming, hops, is_whole);
@@ -103,6 +138,18 @@ impl Flows {
             }
             Reason::Outside
         })
+    }
+
+    /// The client of a door whom the guest knows as `outside`, an address of the gateway's.
+    fn borrower(
+        &mut self,
+        token: Token,
+        outside: SocketAddr,
+        turn: &Turn<'_>,
+    ) -> Option<SocketAddr> {
+        let (_, Flow::Udp(flow)) = self.table.get_mut(token)? else { return None };
+        let is_gateway = flow.door.is_some() && turn.gateway.station.owns(outside.ip());
+        flow.borrowers.client_of(outside.port()).filter(|_| is_gateway)
     }
 
     fn new_udp(
@@ -121,6 +168,8 @@ impl Flows {
             hops: HOPS,
             oversize: None,
             host: None,
+            door: None,
+            borrowers: Borrowers::default(),
             heard: turn.now,
             sent: 0,
             received: 0,
@@ -137,7 +186,8 @@ impl Flows {
             return;
         };
         let inside = *inside;
-        let link = turn.gateway.link(flow.guest);
+        let guest = if flow.guest.is_zero() { turn.who.mac } else { flow.guest };
+        let link = turn.gateway.link(guest);
         let at = packet::payload_at(inside.ip());
         for _ in 0..BUDGET {
             let buffer = turn.outlet.buffer();
@@ -151,7 +201,7 @@ impl Flows {
             let Some(from) = from.and_then(|from| SocketAddr::try_from(from).ok()) else {
                 continue;
             };
-            let Some(from) = flow.seen_inside(from, turn) else { continue };
+            let Some(from) = flow.arrives(from, inside, turn) else { continue };
             flow.heard = turn.now;
             flow.received += len as u64;
             let buffer = turn.outlet.buffer();
@@ -164,6 +214,22 @@ impl Flows {
 }
 
 impl UdpFlow {
+    /// The same for a datagram that has arrived: a door also has clients that are seen as the
+    /// gateway.
+    fn arrives(
+        &mut self,
+        from: SocketAddr,
+        inside: SocketAddr,
+        turn: &Turn<'_>,
+    ) -> Option<SocketAddr> {
+        let seen = self.seen_inside(from, turn);
+        if seen.is_some() || self.door.is_none() {
+            return seen;
+        }
+        let gateway = turn.gateway.station.address_towards(inside.ip())?;
+        Some(SocketAddr::new(gateway, self.borrowers.port_of(from)?))
+    }
+
     /// Where a datagram from `from` comes from as the guest sees it; nothing when it may not come.
     pub(super) fn seen_inside(&self, from: SocketAddr, turn: &Turn<'_>) -> Option<SocketAddr> {
         match self.host {

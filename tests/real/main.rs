@@ -24,6 +24,7 @@ mod machines;
 mod macvlan;
 mod networks;
 mod programs;
+mod published;
 mod refusals;
 mod survival;
 mod switching;

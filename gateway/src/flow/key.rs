@@ -22,6 +22,11 @@ pub enum Key {
         /// Its address.
         inside: SocketAddr,
     },
+    /// A port of the host that leads to the guest.
+    Door {
+        /// Where the host listens.
+        host: SocketAddr,
+    },
     /// A question about a name, asked of the gateway.
     Names {
         /// The guest's end.
@@ -39,7 +44,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// The guest's address.
+    /// The guest's address; for a door, the host's.
     #[must_use]
     pub const fn inside(&self) -> IpAddr {
         match self {
@@ -47,6 +52,7 @@ impl Key {
                 inside.ip()
             }
             Self::Echo { inside, .. } => *inside,
+            Self::Door { host } => host.ip(),
         }
     }
 
@@ -54,7 +60,7 @@ impl Key {
     #[must_use]
     pub const fn protocol(&self) -> &'static str {
         match self {
-            Self::Tcp { .. } => "tcp",
+            Self::Tcp { .. } | Self::Door { .. } => "tcp",
             Self::Udp { .. } => "udp",
             Self::Names { .. } => "dns",
             Self::Echo { .. } => "icmp",

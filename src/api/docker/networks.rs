@@ -194,6 +194,7 @@ fn wanted(network: Id, config: &EndpointConfig) -> Result<EndpointRequest, Rejec
         mac: Some(config.mac_address.clone()).filter(|mac| !mac.is_empty()),
         aliases: config.aliases.clone(),
         ifname,
+        publish: Vec::new(),
     })
 }
 

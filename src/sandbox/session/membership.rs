@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::{Session, remembered};
 use crate::api::shapes::{Assigned, EndpointRequest, Failure, FromSandbox};
-use crate::cnm::Id;
+use crate::cnm::{Id, Publish};
 
 impl Session {
     /// Takes a further endpoint in, with the port that was made for it. An appliance that does not
@@ -20,6 +20,14 @@ impl Session {
             tracing::debug!(%error, "the appliance did not take a further port");
             self.forget(place);
             self.lose();
+        }
+    }
+
+    /// Remembers what an endpoint publishes, for the next appliance.
+    pub(super) fn published(&mut self, endpoint: Id, publish: Vec<Publish>) {
+        if let Some(place) = self.endpoints.iter().position(|own| own.id == endpoint) {
+            self.request.endpoints[place].publish.clone_from(&publish);
+            self.endpoints[place].publish = publish;
         }
     }
 

@@ -76,7 +76,6 @@ impl Outside {
 
     /// Runs a program on the host, as root, to its end.
     #[track_caller]
-    #[expect(dead_code, reason = "for tests to come")]
     pub fn on_host(&self, line: &str) -> Said {
         self.host.run(line)
     }
