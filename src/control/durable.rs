@@ -127,11 +127,8 @@ pub(crate) fn restore(
     boot: &str,
 ) -> Result<Restored, StateError> {
     let now = Appliance { schema: SCHEMA, boot: boot.to_owned() };
-    let mut restored = Restored {
-        declared: Declared::default(),
-        awaited: BTreeMap::new(),
-        writes: Writes::new(),
-    };
+    let mut restored =
+        Restored { declared: Declared::default(), awaited: BTreeMap::new(), writes: Writes::new() };
     // Before anything else is read: a later version may have other records.
     let before = listing.entries.iter().find(|entry| entry.key == APPLIANCE);
     let before: Option<Appliance> = before.map(schema_and_boot).transpose()?;

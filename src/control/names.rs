@@ -82,8 +82,9 @@ impl State {
                 let message = format!(
                     "the name {name} is kept for a sandbox of the appliance before this one"
                 );
-                return Err(Rejected::new(409, message)
-                    .help("wait some seconds, in case it does not come back, or choose another name"));
+                return Err(Rejected::new(409, message).help(
+                    "wait some seconds, in case it does not come back, or choose another name",
+                ));
             }
             let message = format!("the name {name} is taken by another sandbox");
             return Err(Rejected::new(409, message)
