@@ -94,3 +94,14 @@ def functions:
         if $other == null then "", "", ""
         else (if $rival | test("/pnet") then "pnet_packet" else "std HashMap" end),
           ($other | duration), ($ns[$id] / $other | times) end] | cells);
+
+def objects:
+  (["networks", "endpoints", "create a network, µs", "the last tenth", "join, endpoints/s",
+    "list all, ms", "inspect one, µs", "remove, a second", "kill -9 and start again, ms",
+    "appliance, MiB", "state, MiB", "one fsync, µs"] | cells),
+  "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+  (sort_by(.networks)[]
+   | [(.networks | fix(0)), (.endpoints | fix(0)), (1e6 / .create_per_s | fix(0)),
+      (.create_last_tenth_us | fix(0)), (.attach_endpoints_per_s | fix(0)), (.list_ms | fix(1)),
+      (.inspect_us | fix(0)), (.remove_per_s | fix(0)), (.restart_ms | fix(0)),
+      (.resident_mib | fix(0)), (.state_mib | fix(1)), (.fsync_us | fix(0))] | cells);

@@ -97,14 +97,12 @@ impl ApplianceError {
 
 /// Runs an appliance until it is told to end. `ready` is called when it serves.
 ///
-/// What exists is kept in the folder `state`, if there is one. Without `declared`, what is there is
-/// what was kept, and no endpoint of a file is served.
+/// Without `declared`, what is there is what was kept, and no endpoint of a file is served.
 ///
 /// # Errors
 /// See [`ApplianceError`].
 pub fn run(
     settings: Settings,
-    state: Option<&Path>,
     declared: Option<Declared>,
     ready: impl FnOnce(&Control),
 ) -> Result<(), ApplianceError> {
@@ -115,12 +113,13 @@ pub fn run(
         // Before anybody is told that it serves, and may tell it to end.
         let mut signals = Signals::new()?;
         let (listener, socket) = place.listen()?;
-        let store: Arc<dyn Store> = match state {
+        let state = settings.state.clone();
+        let store: Arc<dyn Store> = match &state {
             Some(folder) => Arc::new(Embedded::open(folder)?),
             None => Arc::new(Memory::default()),
         };
         let opened = Control::open(settings, Arc::clone(&store)).await;
-        let control = opened.map_err(|error| ApplianceError::open(state, error))?;
+        let control = opened.map_err(|error| ApplianceError::open(state.as_deref(), error))?;
         if let Some(declared) = declared {
             control.declare(declared).await.map_err(|rejected| ApplianceError::Declared {
                 message: rejected.failure.message,
@@ -134,6 +133,7 @@ pub fn run(
         if stopped == Stopped::Signal {
             control.wind_down(true).await;
         }
+        control.settle_all(state.is_some()).await;
         control.flush().await;
         if let Err(error) = store.close().await {
             tracing::error!(%error, "the store did not close");
@@ -195,12 +195,19 @@ async fn tend(control: &Control, signals: &mut Signals) -> Stopped {
             () = control.ended() => return Stopped::Done,
             _ = signals.term.recv() => return Stopped::Signal,
             _ = signals.int.recv() => return Stopped::Signal,
-            _ = signals.hup.recv() => match control.reload().await {
-                Ok(changes) => tracing::info!(changes = changes.len(), "reloaded"),
-                Err(rejected) => tracing::error!("not reloaded: {}", rejected.failure.message),
-            },
+            _ = signals.hup.recv() => reload(control.clone()),
         }
     }
+}
+
+/// Reads the file again. That can take a while, as plugins may be asked for addresses.
+fn reload(control: Control) {
+    tokio::spawn(async move {
+        match control.reload().await {
+            Ok(changes) => tracing::info!(changes = changes.len(), "reloaded"),
+            Err(rejected) => tracing::error!("not reloaded: {}", rejected.failure.message),
+        }
+    });
 }
 
 /// The longest content of a lock: a process id.

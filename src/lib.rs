@@ -6,6 +6,7 @@
 //! - [`api`] is the socket between every front door and the appliance.
 //! - [`cnm`] is what should exist: networks, endpoints, addresses, and the rules between them.
 //! - [`control`] holds that model, the sandboxes and the runtime, and changes them together.
+//! - [`plugin`] asks programs of somebody else's for addresses.
 //! - [`runtime`] moves frames: workers, the picture they go by, one frame's way. [`port`] is where
 //!   frames enter and leave.
 //! - [`sandbox`] makes network stacks and brings their TAPs to the appliance.
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod cnm;
 pub mod config;
 pub mod control;
+pub mod plugin;
 pub mod port;
 pub mod runtime;
 pub mod sandbox;

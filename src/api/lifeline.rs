@@ -132,6 +132,14 @@ impl Lifeline {
         }
     }
 
+    /// Waits no longer than this for what the appliance says next.
+    ///
+    /// # Errors
+    /// When there is nothing to wait for.
+    pub fn wait_for(&mut self, patience: Duration) -> io::Result<()> {
+        self.socket.set_read_timeout(Some(patience))
+    }
+
     /// Ends the connection and waits, for no longer than `patience`, until the appliance has noticed:
     /// it hangs up once the sandbox is dismissed.
     pub fn part(mut self, patience: Duration) {

@@ -205,6 +205,11 @@ pub enum FromAppliance {
     },
     /// Somebody asks the sandbox to end: send the program this signal.
     Signal(i32),
+    /// The answer takes longer, as somebody else is asked first.
+    Wait {
+        /// How long at most.
+        seconds: u64,
+    },
 }
 
 /// `GET /weft/v1/status`.
@@ -220,6 +225,8 @@ pub struct Status {
     pub uptime_s: u64,
     /// The configuration file, when it has one.
     pub file: Option<PathBuf>,
+    /// The folder that its state is kept in, when it is kept.
+    pub state: Option<PathBuf>,
     /// Whether it ends by itself when it is idle.
     pub on_demand: bool,
     /// Data-path threads.

@@ -38,10 +38,13 @@ pub(super) fn status(format: Format, client: &Client) -> Result<ExitCode, Compla
     show(format, &status, || {
         let file =
             status.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
+        let state =
+            status.state.as_ref().map_or("none".to_owned(), |state| state.display().to_string());
         let ends = if status.on_demand { ", ends when idle" } else { "" };
         format!(
             "appliance  {} (weft {}, process {}, up {}{ends})\n\
              file       {file}\n\
+             state      {state}\n\
              data path  {} workers\n\
              objects    {} networks, {} sandboxes, {} endpoints\n\
              memory     {:.1} MiB resident",

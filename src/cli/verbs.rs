@@ -43,15 +43,16 @@ pub(super) fn up(up: &Up, socket: &Path) -> Result<ExitCode, Complaint> {
         name: config.appliance.name.clone().unwrap_or_else(host_name),
         socket: socket.to_owned(),
         file: up.file.as_ref().map(|file| std::path::absolute(file).unwrap_or(file.clone())),
+        state: state_folder(up.state.as_deref(), config.store, socket),
         on_demand: up.on_demand,
         workers,
         default_pools: config.default_address_pools,
+        plugin_dirs: config.plugin_dirs,
     };
-    let state = state_folder(up.state.as_deref(), config.store, socket);
     // Without a file, what the last one declared is kept and not served.
     let declared = up.file.is_some().then_some(config.declared);
     let mut ready = Some(ready);
-    let outcome = appliance::run(settings, state.as_deref(), declared, |control| {
+    let outcome = appliance::run(settings, declared, |control| {
         tracing::info!(socket = %control.settings().socket.display(), workers, "up");
         if let Some(ready) = ready.take() {
             ready.done(&format!("up at {}", control.settings().socket.display()));
@@ -76,8 +77,8 @@ pub(super) fn up(up: &Up, socket: &Path) -> Result<ExitCode, Complaint> {
 fn state_folder(said: Option<&Path>, declared: StorePlace, socket: &Path) -> Option<PathBuf> {
     match (said, declared) {
         (Some(folder), _) if folder == Path::new("none") => None,
-        (Some(folder), _) => Some(folder.to_owned()),
-        (None, StorePlace::Folder(folder)) => Some(folder),
+        (Some(folder), _) => Some(super::absolute(folder.to_owned())),
+        (None, StorePlace::Folder(folder)) => Some(super::absolute(folder)),
         (None, StorePlace::Memory) => None,
         (None, StorePlace::Usual) => Some(state_path::default_folder(socket)),
     }

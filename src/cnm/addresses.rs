@@ -46,7 +46,8 @@ impl Addresses {
         };
         let pool = self.space.add(config)?;
         let gateway = pool.gateway();
-        Ok(Subnet { subnet, ip_range: spec.ip_range, gateway, aux: spec.aux.clone() })
+        let &SubnetSpec { ip_range, ref aux, ref pool, .. } = spec;
+        Ok(Subnet { subnet, ip_range, gateway, aux: aux.clone(), pool: pool.clone() })
     }
 
     /// Makes the pool of a subnet as it was before.

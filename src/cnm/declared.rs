@@ -44,6 +44,9 @@ pub struct DeclaredNetwork {
     pub internal: bool,
     /// Whether it has IPv6.
     pub ipv6: bool,
+    /// Who gives it its addresses.
+    #[serde(default)]
+    pub ipam: Ipam,
     /// Its options.
     #[serde(with = "text::options")]
     pub options: NetworkOptions,
@@ -134,7 +137,7 @@ impl DeclaredNetwork {
             attachable: false,
             ipv4: true,
             ipv6: self.ipv6,
-            ipam: Ipam::default(),
+            ipam: self.ipam.clone(),
             options: self.options,
             labels: self.labels.clone(),
             origin: Origin::File,

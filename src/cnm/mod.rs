@@ -38,7 +38,7 @@ pub use declared::{Attach, Declared, DeclaredEndpoint, DeclaredNetwork};
 pub use driver::{Driver, DriverError};
 pub use endpoint::{Endpoint, EndpointKind, EndpointSpec};
 pub use id::Id;
-pub use ipam::{Ipam, IpamDriver, IpamDriverError};
+pub use ipam::{Given, Ipam, IpamDriver, IpamDriverError, Returned};
 pub use model::{BuiltIns, Changed, Edit, Model, Outcome};
 pub use network::{Network, NetworkSpec, NetworkUpdate, Origin, Subnet, SubnetSpec};
 pub use options::{LiveOptions, NetworkOptions, OptionError, Spoof};

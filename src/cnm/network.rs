@@ -10,10 +10,11 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use weft_frame::MacAddr;
+use weft_ipam::Family;
 
 use super::driver::Driver;
 use super::id::Id;
-use super::ipam::Ipam;
+use super::ipam::{Given, Ipam, IpamDriver};
 use super::options::{LiveOptions, NetworkOptions};
 use super::text;
 
@@ -65,6 +66,9 @@ pub struct SubnetSpec {
     pub gateway: Option<IpAddr>,
     /// Addresses that are never given, each with the name of what has it.
     pub aux: BTreeMap<String, IpAddr>,
+    /// What the remote IPAM driver calls the pool, once it has given it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
 }
 
 /// The door a network or an endpoint came through, and so who may take it away again.
@@ -137,6 +141,19 @@ pub struct Subnet {
     pub gateway: Option<IpAddr>,
     /// Addresses that are never given, each with the name of what has it.
     pub aux: BTreeMap<String, IpAddr>,
+    /// What the remote IPAM driver that gave the subnet calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+}
+
+impl Subnet {
+    /// What goes back to the remote IPAM driver with the subnet, in the engine's order.
+    pub fn given(&self) -> Vec<Given> {
+        let Some(pool) = &self.pool else { return Vec::new() };
+        let addresses = self.gateway.into_iter().chain(self.aux.values().copied());
+        let address = |address| Given::Address { pool: pool.clone(), address };
+        addresses.map(address).chain([Given::Pool { pool: pool.clone() }]).collect()
+    }
 }
 
 impl Network {
@@ -150,9 +167,38 @@ impl Network {
         self.subnets.iter().filter_map(|subnet| subnet.gateway)
     }
 
+    /// What goes back to the remote IPAM driver, if that gave these addresses of an endpoint.
+    pub fn given<'a>(&self, addresses: impl IntoIterator<Item = &'a IpNetwork>) -> Vec<Given> {
+        let given = |address: &IpNetwork| {
+            let pool = self.subnet_of(address.ip())?.pool.clone()?;
+            Some(Given::Address { pool, address: address.ip() })
+        };
+        addresses.into_iter().filter_map(given).collect()
+    }
+
     /// The subnet that `address` belongs to.
     pub fn subnet_of(&self, address: IpAddr) -> Option<&Subnet> {
         self.subnets.iter().find(|subnet| subnet.subnet.contains(address))
+    }
+}
+
+impl NetworkSpec {
+    /// The subnets that a wish amounts to, those included that somebody is to choose, each with its
+    /// family.
+    pub fn wanted_subnets(&self) -> Vec<(SubnetSpec, Family)> {
+        if !self.driver.is_switched() || self.ipam.driver == IpamDriver::Null {
+            return Vec::new();
+        }
+        let family_of = |subnet: &SubnetSpec| subnet.subnet.map_or(Family::V4, Family::of);
+        let mut wanted: Vec<(SubnetSpec, Family)> =
+            self.subnets.iter().map(|subnet| (subnet.clone(), family_of(subnet))).collect();
+        if wanted.is_empty() && self.ipv4 {
+            wanted.push((SubnetSpec::default(), Family::V4));
+        }
+        if self.ipv6 && wanted.iter().all(|(_, family)| *family == Family::V4) {
+            wanted.push((SubnetSpec::default(), Family::V6));
+        }
+        wanted
     }
 }
 

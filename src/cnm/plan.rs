@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::declared::{Declared, DeclaredEndpoint, DeclaredNetwork};
+use super::ipam::IpamDriver;
 use super::network::NetworkUpdate;
 
 /// One step from one picture to another.
@@ -204,8 +205,12 @@ impl fmt::Display for DeclaredNetwork {
                 None => f.write_str(" from-default-pool")?,
             }
         }
-        if self.subnets.is_empty() && self.driver.is_switched() {
+        let is_default = self.ipam.driver == IpamDriver::Default;
+        if self.subnets.is_empty() && self.driver.is_switched() && is_default {
             f.write_str(" from-default-pool")?;
+        }
+        if !is_default {
+            write!(f, " ipam={}", self.ipam.driver)?;
         }
         if self.internal {
             f.write_str(" internal")?;
@@ -265,6 +270,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cnm::Ipam;
     use crate::cnm::declared::{Attach, BUILT_IN};
     use crate::cnm::driver::Driver;
     use crate::cnm::network::SubnetSpec;
@@ -363,7 +369,8 @@ mod tests {
             |(driver, subnets, internal, isolated, mtu, labels)| {
                 let live = LiveOptions { isolated, ..LiveOptions::default() };
                 let options = NetworkOptions { live, mtu, ..NetworkOptions::default() };
-                DeclaredNetwork { driver, subnets, internal, ipv6: false, options, labels }
+                let (ipv6, ipam) = (false, Ipam::default());
+                DeclaredNetwork { driver, subnets, internal, ipv6, ipam, options, labels }
             },
         )
     }

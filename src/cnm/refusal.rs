@@ -182,6 +182,16 @@ pub enum Refusal {
         /// Its MTU.
         mtu: u16,
     },
+    /// Something that only the remote IPAM driver of the network can give.
+    #[error("network {network} has IPAM driver {driver}, which has not given {what}")]
+    NotGiven {
+        /// The network.
+        network: String,
+        /// The driver.
+        driver: String,
+        /// A pool, or an address.
+        what: &'static str,
+    },
     /// A table is full.
     #[error("there are {limit} {what} already, which is the limit")]
     TooMany {
@@ -233,7 +243,11 @@ impl Refusal {
             Self::NoPools { .. } => "leave the subnets out, or the IPAM driver".to_owned(),
             Self::WithoutIpv4 { .. } => "leave the subnet out, or let it have IPv4".to_owned(),
             Self::NoFamily { .. } => "let it have one of them".to_owned(),
-            Self::IpamDriver(_) => format!("the IPAM drivers are {}", listed(IpamDriver::ALL)),
+            Self::IpamDriver(_) => format!(
+                "the IPAM drivers are {}, and plugins by their names",
+                listed(IpamDriver::OWN)
+            ),
+            Self::NotGiven { .. } => "try again".to_owned(),
             Self::SubnetMissing { .. } => "say which subnet it belongs to".to_owned(),
             Self::Overlap { .. } => "choose a subnet that shares no address with it".to_owned(),
             Self::AddressTaken { .. } => {

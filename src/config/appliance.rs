@@ -1,6 +1,7 @@
 //! `[appliance]` and `[ipam]`: the process itself, and where subnets come from.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use toml::Spanned;
@@ -9,7 +10,7 @@ use weft_ipam::{DefaultPool, DefaultPools, PoolError};
 
 use super::finding::Findings;
 use super::network::read_subnet;
-use super::section::{Entry, Section};
+use super::section::{Alone, Entry, Section};
 use crate::cnm::id::is_name;
 
 /// The most data-path threads that can be asked for.
@@ -17,6 +18,9 @@ pub const MAX_WORKERS: usize = 64;
 
 /// How many default pools a file may list.
 const MAX_POOLS: usize = 256;
+
+/// How many directories of plugins a file may list.
+const MAX_PLUGIN_DIRS: usize = 16;
 
 /// How the process itself is set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,8 +71,7 @@ pub(super) fn read_pools(root: &Section<'_>, findings: &mut Findings) -> Default
     let Some(section) = root.section("ipam", findings) else {
         return DefaultPools::docker();
     };
-    let later = [("plugin-dirs", "this version asks no remote IPAM drivers")];
-    section.refuse_others(&["default-address-pools"], &later, findings);
+    section.refuse_others(&["default-address-pools", "plugin-dirs"], &[], findings);
     let Some(entry) = section.entry("default-address-pools") else {
         return DefaultPools::docker();
     };
@@ -92,6 +95,30 @@ pub(super) fn read_pools(root: &Section<'_>, findings: &mut Findings) -> Default
         pools.extend(read_pool(&pool, item.span(), findings));
     }
     DefaultPools::new(pools)
+}
+
+/// Where plugins are looked for before Docker's directories.
+pub(super) fn read_plugin_dirs(root: &Section<'_>, findings: &mut Findings) -> Vec<PathBuf> {
+    // What is wrong with the section itself is noted where the pools are read.
+    let Some(section) = root.section("ipam", &mut Findings::default()) else {
+        return Vec::new();
+    };
+    let texts = section.texts("plugin-dirs", Alone::Allowed, findings);
+    if let Some(extra) = texts.get(MAX_PLUGIN_DIRS) {
+        let message = format!("there are more than {MAX_PLUGIN_DIRS} plugin-dirs");
+        findings.add(extra.span(), message, "put the plugins in fewer directories");
+    }
+    let mut folders = Vec::new();
+    for text in texts.iter().take(MAX_PLUGIN_DIRS) {
+        let folder = PathBuf::from(*text.get_ref());
+        if folder.is_absolute() {
+            folders.push(folder);
+        } else {
+            let message = format!("{:?} is no absolute path", text.get_ref());
+            findings.add(text.span(), message, "begin it with a slash");
+        }
+    }
+    folders
 }
 
 fn read_pool(

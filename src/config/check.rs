@@ -16,7 +16,7 @@ use super::network::NetworkSource;
 use crate::cnm::declared::BUILT_IN;
 use crate::cnm::id::{listed, nearest};
 use crate::cnm::plan::takes_default_pool;
-use crate::cnm::{Attach, BuiltIns, Edit, Id, Model, Refusal};
+use crate::cnm::{Attach, BuiltIns, Edit, Id, IpamDriver, Model, Refusal};
 
 /// The file as far as it could be read.
 struct Check<'a> {
@@ -135,8 +135,13 @@ impl<'a> Check<'a> {
         networks.sort_by_key(|network| takes_default_pool(&network.declared));
         let mut present: BTreeSet<&str> = BUILT_IN.into();
         for network in networks {
-            let edit = Edit::AddNetwork(network.declared.spec(&network.name, id(), 0));
-            match model.apply(edit) {
+            let mut spec = network.declared.spec(&network.name, id(), 0);
+            if let IpamDriver::Remote(_) = spec.ipam.driver {
+                // What a plugin will say cannot be known; what the file says can be checked.
+                let is_open = spec.subnets.is_empty();
+                spec.ipam.driver = if is_open { IpamDriver::Null } else { IpamDriver::Default };
+            }
+            match model.apply(Edit::AddNetwork(spec)) {
                 Ok(_) => _ = present.insert(&network.name),
                 Err(refusal) => self.note_network(network, &refusal, findings),
             }
@@ -165,6 +170,8 @@ impl<'a> Check<'a> {
             network.spot_last(&subnet.to_string())
         } else if let Refusal::NotSwitched { .. } = refusal {
             network.spot("subnets").or_else(|| network.spot("ipv6"))
+        } else if let Refusal::NoPools { .. } = refusal {
+            network.spot("subnets")
         } else if let Refusal::SmallMtu { .. } = refusal {
             network.spot("mtu").or_else(|| network.spot("com.docker.network.driver.mtu"))
         } else if let Refusal::Pool { source, .. } = refusal {

@@ -55,6 +55,8 @@ pub struct Config {
     /// Where subnets come from for networks that name none. IPv6 is not among them unless the file
     /// says so: its prefix is drawn once per host and added by whoever keeps it.
     pub default_address_pools: DefaultPools,
+    /// Where IPAM plugins are looked for before Docker's own directories.
+    pub plugin_dirs: Vec<PathBuf>,
     /// The networks and endpoints.
     pub declared: Declared,
 }
@@ -66,6 +68,7 @@ impl Default for Config {
             appliance: Appliance::default(),
             store: StorePlace::Usual,
             default_address_pools: DefaultPools::docker(),
+            plugin_dirs: Vec::new(),
             declared: Declared::default(),
         }
     }
@@ -169,6 +172,7 @@ impl Config {
         let appliance = appliance::read(&root, findings);
         let store = store::read(&root, findings);
         let default_address_pools = appliance::read_pools(&root, findings);
+        let plugin_dirs = appliance::read_plugin_dirs(&root, findings);
         let networks = network::read_all(&root, findings);
         let endpoints = endpoint::read_all(&root, findings);
         check::check(text, &default_address_pools, &networks, &endpoints, findings);
@@ -182,7 +186,7 @@ impl Config {
                 .filter_map(|endpoint| Some((endpoint.name.clone(), endpoint.declared()?)))
                 .collect(),
         };
-        Self { appliance, store, default_address_pools, declared }
+        Self { appliance, store, default_address_pools, plugin_dirs, declared }
     }
 }
 

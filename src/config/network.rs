@@ -13,9 +13,11 @@ use super::section::{Alone, Entry, Section};
 use crate::cnm::declared::BUILT_IN;
 use crate::cnm::id::{is_name, listed};
 use crate::cnm::network::MAX_SUBNETS;
-use crate::cnm::{DeclaredNetwork, Driver, NetworkOptions, SubnetSpec};
+use crate::cnm::{
+    DeclaredNetwork, Driver, Ipam, IpamDriver, IpamDriverError, NetworkOptions, SubnetSpec,
+};
 
-pub(super) const KEYS: [&str; 9] = [
+pub(super) const KEYS: [&str; 10] = [
     "driver",
     "subnets",
     "gateway",
@@ -23,16 +25,16 @@ pub(super) const KEYS: [&str; 9] = [
     "aux-addresses",
     "internal",
     "ipv6",
+    "ipam",
     "options",
     "labels",
 ];
 
-const LATER: [(&str, &str); 5] = [
+const LATER: [(&str, &str); 4] = [
     ("vni", "this version has no tunnels"),
     ("peers", "this version has no tunnels"),
     ("learn-peers", "this version has no tunnels"),
     ("parent", "this version has no macvlan"),
-    ("ipam-driver", "this version asks no other IPAM drivers"),
 ];
 
 /// A network of the file, with where its values stand.
@@ -108,6 +110,7 @@ fn read(section: &Section<'_>, findings: &mut Findings) -> (DeclaredNetwork, Spo
         subnets,
         internal: section.truth("internal", findings).unwrap_or_default(),
         ipv6: section.truth("ipv6", findings).unwrap_or_default(),
+        ipam: read_ipam(section, findings),
         options: read_options(section, &mut spots, findings),
         labels: read_labels(section, findings),
     };
@@ -317,13 +320,53 @@ fn read_options(
     options
 }
 
+/// Who gives the addresses: the name of an IPAM driver, or a table with its name and options.
+fn read_ipam(section: &Section<'_>, findings: &mut Findings) -> Ipam {
+    let Some(entry) = section.entry("ipam") else {
+        return Ipam::default();
+    };
+    let (name, options) = match entry.value.get_ref() {
+        DeValue::Table(_) => {
+            let Some(table) = section.inside(entry, findings) else {
+                return Ipam::default();
+            };
+            table.refuse_others(&["driver", "options"], &[], findings);
+            (table.text("driver", findings), read_texts(&table, "options", findings))
+        }
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_) => (entry.as_text(findings), BTreeMap::new()),
+    };
+    let Some(name) = name else {
+        return Ipam { options, ..Ipam::default() };
+    };
+    let driver = name.get_ref().parse().unwrap_or_else(|error: IpamDriverError| {
+        let help = "write \"default\", \"null\", or the name of a plugin that gives addresses";
+        findings.add(name.span(), error, help);
+        IpamDriver::Default
+    });
+    Ipam { driver, options }
+}
+
 fn read_labels(section: &Section<'_>, findings: &mut Findings) -> BTreeMap<String, String> {
-    let Some(labels) = section.section("labels", findings) else {
+    read_texts(section, "labels", findings)
+}
+
+/// A table of texts.
+fn read_texts(
+    section: &Section<'_>,
+    key: &str,
+    findings: &mut Findings,
+) -> BTreeMap<String, String> {
+    let Some(texts) = section.section(key, findings) else {
         return BTreeMap::new();
     };
     let read = |entry: &Entry<'_>| {
         let text = entry.as_text(findings)?;
         Some((entry.key.to_owned(), (*text.get_ref()).to_owned()))
     };
-    labels.entries().iter().filter_map(read).collect()
+    texts.entries().iter().filter_map(read).collect()
 }

@@ -1,15 +1,18 @@
 //! What the file declares, brought about: at the start and at each reload.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::failure::Rejected;
 use super::managed::Managed;
+use super::remote::{Grants, Source};
 use super::{Control, State, durable, new_id, unix_millis};
 use crate::cnm::options::{LiveOptions, NetworkOptions};
 use crate::cnm::plan::{Change, plan};
-use crate::cnm::{Declared, Edit, Id, Model, Origin};
+use crate::cnm::{Declared, Edit, EndpointSpec, Id, Model, NetworkSpec, Origin};
 use crate::config::Config;
+use crate::plugin::grant::EndpointWish;
 
 impl Control {
     /// Reads the file again and applies what is different. A file with an error changes nothing.
@@ -31,38 +34,184 @@ impl Control {
     /// # Errors
     /// The first change that breaks a rule; then nothing has changed.
     pub(crate) async fn declare(&self, wanted: Declared) -> Result<Vec<String>, Rejected> {
-        let edit = move |state: &mut State| {
-            let changes = plan(&state.declared, &wanted);
-            state.refuse_to_cut_off(&changes)?;
-            if !state.serves {
-                state.make_way(&changes)?;
-            }
-            let tried = changes.iter().map(|change| edit(&mut state.model, change));
-            let effects = tried.collect::<Result<Vec<Effect>, Rejected>>()?;
-            state.declarations = durable::declarations(&changes, &wanted);
-            Ok((changes, effects))
-        };
         let control = self.clone();
-        let changes = self
-            .turn(edit, move |state, (changes, effects)| {
-                for change in &changes {
-                    state.declared.apply(change);
-                }
-                for effect in effects {
-                    state.bring_about(effect);
-                }
-                state.serves = true;
-                state.forget_who_made_way();
-                state.serve(&control);
-                changes
-            })
-            .await?;
+        // Carried to its end, so that nothing of a plugin's is lost with whoever does not wait.
+        let declared = tokio::spawn(async move { control.declare_whole(wanted).await });
+        let changes = declared.await.map_err(|error| Rejected::new(500, error.to_string()))??;
         self.membership_changed();
         for change in &changes {
             tracing::info!("{change}");
         }
         Ok(changes.iter().map(ToString::to_string).collect())
     }
+
+    async fn declare_whole(&self, wanted: Declared) -> Result<Vec<Change>, Rejected> {
+        let (before, changes) = {
+            let state = self.state();
+            let changes = plan(&state.declared, &wanted);
+            state.refuse_to_cut_off(&changes)?;
+            (state.declared.clone(), changes)
+        };
+        let Some(cleared) = cleared(&before, &changes) else {
+            return self.declare_once(wanted).await;
+        };
+        // A plugin does not give again what it has not got back.
+        self.declare_once(cleared).await?;
+        for driver in drivers(&before) {
+            self.settle(driver).await;
+        }
+        if let Err(rejected) = self.declare_once(wanted).await {
+            if let Err(also) = self.declare_once(before).await {
+                let error = also.failure.message;
+                tracing::error!(error, "what was declared before does not come back either");
+            }
+            return Err(rejected);
+        }
+        Ok(changes)
+    }
+
+    async fn declare_once(&self, wanted: Declared) -> Result<Vec<Change>, Rejected> {
+        let changes = plan(&self.state().declared, &wanted);
+        let mut grants = Grants::default();
+        let outcome = match self.grant_changes(&changes, &mut grants).await {
+            Ok(granted) => self.apply_changes(wanted, changes, granted).await,
+            Err(rejected) => Err(rejected),
+        };
+        self.conclude(grants, outcome).await
+    }
+
+    /// Asks plugins for what comes.
+    async fn grant_changes(
+        &self,
+        changes: &[Change],
+        grants: &mut Grants,
+    ) -> Result<Granted, Rejected> {
+        let mut granted = Granted::default();
+        for change in changes {
+            match change {
+                Change::AddNetwork { name, network } => {
+                    let mut spec = network.spec(name, fresh_id()?, unix_millis());
+                    if spec.ipam.driver.plugin().is_some() {
+                        self.grant_network(&mut spec, grants).await?;
+                        granted.networks.insert(name.clone(), spec);
+                    }
+                }
+                Change::AddEndpoint { name, endpoint } => {
+                    let mut spec = endpoint.spec(name, fresh_id()?);
+                    let source = match granted.networks.get(&endpoint.network) {
+                        Some(spec) => Source::coming(spec),
+                        // A network that is not there is refused in the turn.
+                        None => {
+                            self.state().model.resolve(&endpoint.network).ok().and_then(Source::of)
+                        }
+                    };
+                    if let Some(source) = source {
+                        self.grant_declared(&source, &mut spec, grants).await?;
+                        granted.endpoints.insert(name.clone(), spec);
+                    }
+                }
+                Change::RemoveEndpoint { .. }
+                | Change::RemoveNetwork { .. }
+                | Change::UpdateNetwork { .. } => {}
+            }
+        }
+        Ok(granted)
+    }
+
+    async fn grant_declared(
+        &self,
+        source: &Source,
+        spec: &mut EndpointSpec,
+        grants: &mut Grants,
+    ) -> Result<(), Rejected> {
+        let (ip, ip6) = (spec.ip.map(IpAddr::V4), spec.ip6.map(IpAddr::V6));
+        let addresses: Vec<IpAddr> = ip.into_iter().chain(ip6).collect();
+        let wish = EndpointWish { name: &spec.name, mac: spec.mac, addresses: &addresses };
+        let (mac, given) = self.grant_endpoint(source, spec.id, wish, grants).await?;
+        spec.mac = spec.mac.or(mac);
+        for address in given {
+            match address {
+                IpAddr::V4(ip) => spec.ip = Some(ip),
+                IpAddr::V6(ip6) => spec.ip6 = Some(ip6),
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply_changes(
+        &self,
+        wanted: Declared,
+        planned: Vec<Change>,
+        mut granted: Granted,
+    ) -> Result<Vec<Change>, Rejected> {
+        let edit = move |state: &mut State| {
+            let changes = plan(&state.declared, &wanted);
+            if changes != planned {
+                return Err(Rejected::new(409, "the file was applied by somebody else meanwhile"));
+            }
+            state.refuse_to_cut_off(&changes)?;
+            if !state.serves {
+                state.make_way(&changes)?;
+            }
+            let tried = changes.iter().map(|change| edit(&mut state.model, change, &mut granted));
+            let effects = tried.collect::<Result<Vec<Effect>, Rejected>>()?;
+            state.declarations = durable::declarations(&changes, &wanted);
+            Ok((changes, effects))
+        };
+        let control = self.clone();
+        self.turn(edit, move |state, (changes, effects)| {
+            for change in &changes {
+                state.declared.apply(change);
+            }
+            for effect in effects {
+                state.bring_about(effect);
+            }
+            state.serves = true;
+            state.forget_who_made_way();
+            state.serve(&control);
+            changes
+        })
+        .await
+    }
+}
+
+/// What plugins gave for networks and endpoints that come, by name.
+#[derive(Default)]
+struct Granted {
+    networks: BTreeMap<String, NetworkSpec>,
+    endpoints: BTreeMap<String, EndpointSpec>,
+}
+
+/// The plugins that networks of a file have.
+fn drivers(declared: &Declared) -> BTreeSet<&str> {
+    declared.networks.values().filter_map(|network| network.ipam.driver.plugin()).collect()
+}
+
+/// What was declared without what goes of it, when that had addresses from a plugin and something
+/// comes that will have some: what is given back has to be given back first.
+fn cleared(before: &Declared, changes: &[Change]) -> Option<Declared> {
+    let is_remote = |network: &str| {
+        let network = before.networks.get(network);
+        network.is_some_and(|network| network.ipam.driver.plugin().is_some())
+    };
+    let mut cleared = before.clone();
+    let (mut goes, mut comes) = (false, false);
+    for change in changes {
+        match change {
+            Change::RemoveEndpoint { name, was } => {
+                goes |= is_remote(&was.network);
+                cleared.endpoints.remove(name);
+            }
+            Change::RemoveNetwork { name, .. } => {
+                goes |= is_remote(name);
+                cleared.networks.remove(name);
+            }
+            Change::AddNetwork { network, .. } => comes |= network.ipam.driver.plugin().is_some(),
+            Change::AddEndpoint { endpoint, .. } => comes |= is_remote(&endpoint.network),
+            Change::UpdateNetwork { .. } => {}
+        }
+    }
+    (goes && comes).then_some(cleared)
 }
 
 /// What follows from a change outside the model.
@@ -75,7 +224,7 @@ enum Effect {
 }
 
 /// Carries a change out on the model.
-fn edit(model: &mut Model, change: &Change) -> Result<Effect, Rejected> {
+fn edit(model: &mut Model, change: &Change, granted: &mut Granted) -> Result<Effect, Rejected> {
     Ok(match change {
         Change::RemoveEndpoint { name, was } => {
             let network = model.resolve(&was.network)?.id;
@@ -96,8 +245,12 @@ fn edit(model: &mut Model, change: &Change) -> Result<Effect, Rejected> {
             Effect::UpdateSwitch(id, to.options)
         }
         Change::AddNetwork { name, network } => {
-            let id = fresh_id()?;
-            model.apply(Edit::AddNetwork(network.spec(name, id, unix_millis())))?;
+            let spec = match granted.networks.remove(name) {
+                Some(spec) => spec,
+                None => network.spec(name, fresh_id()?, unix_millis()),
+            };
+            let id = spec.id;
+            model.apply(Edit::AddNetwork(spec))?;
             if network.driver.is_switched() {
                 Effect::AddSwitch(id, Box::new(network.options))
             } else {
@@ -105,7 +258,11 @@ fn edit(model: &mut Model, change: &Change) -> Result<Effect, Rejected> {
             }
         }
         Change::AddEndpoint { name, endpoint } => {
-            model.apply(Edit::AddEndpoint(endpoint.spec(name, fresh_id()?)))?;
+            let spec = match granted.endpoints.remove(name) {
+                Some(spec) => spec,
+                None => endpoint.spec(name, fresh_id()?),
+            };
+            model.apply(Edit::AddEndpoint(spec))?;
             Effect::Nothing
         }
     })

@@ -9,6 +9,7 @@
 //! | `endpoints/ID` | an [`Endpoint`] that exists, with the addresses it holds |
 //! | `declared/networks/NAME` | a network as the file had it when it was last applied |
 //! | `declared/endpoints/NAME` | an endpoint as the file had it |
+//! | `owed/ID` | what goes back to an IPAM driver, [`Returned`], as what had it is gone |
 //!
 //! The records are the model's own types, and `tests/vectors/state` holds them as they are read and
 //! written. Whoever changes one gives the format a new number and reads the old one too.
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::turn::Writes;
 use crate::cnm::plan::Change;
-use crate::cnm::{Changed, Declared, Endpoint, Id, Model, Network, Origin, Refusal};
+use crate::cnm::{Changed, Declared, Endpoint, Id, Model, Network, Origin, Refusal, Returned};
 use crate::store::{Entry, Listing, StoreError};
 
 /// The number of the format.
@@ -31,6 +32,7 @@ const NETWORKS: &str = "networks/";
 const ENDPOINTS: &str = "endpoints/";
 const DECLARED_NETWORKS: &str = "declared/networks/";
 const DECLARED_ENDPOINTS: &str = "declared/endpoints/";
+const OWED: &str = "owed/";
 
 /// Why what a store keeps cannot be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -110,8 +112,22 @@ pub(crate) struct Restored {
     pub(crate) declared: Declared,
     /// The sandboxes that may come back.
     pub(crate) awaited: BTreeMap<Id, Awaited>,
+    /// What is to be given back to IPAM drivers.
+    pub(crate) debts: BTreeMap<Id, Returned>,
     /// What has to be written.
     pub(crate) writes: Writes,
+}
+
+impl Restored {
+    /// Notes what an endpoint had of a remote IPAM driver that nobody will come back for.
+    fn give_back(&mut self, model: &Model, endpoint: &Endpoint) {
+        let Some(network) = model.network(endpoint.network) else { return };
+        let Some(driver) = network.ipam.driver.plugin() else { return };
+        let given = network.given(&endpoint.addresses);
+        let returned = Returned { driver: driver.to_owned(), given };
+        self.writes.insert(owed_key(endpoint.id), Some(json(&returned)));
+        self.debts.insert(endpoint.id, returned);
+    }
 }
 
 /// Fills an empty model with what the store has kept.
@@ -127,8 +143,12 @@ pub(crate) fn restore(
     boot: &str,
 ) -> Result<Restored, StateError> {
     let now = Appliance { schema: SCHEMA, boot: boot.to_owned() };
-    let mut restored =
-        Restored { declared: Declared::default(), awaited: BTreeMap::new(), writes: Writes::new() };
+    let mut restored = Restored {
+        declared: Declared::default(),
+        awaited: BTreeMap::new(),
+        debts: BTreeMap::new(),
+        writes: Writes::new(),
+    };
     // Before anything else is read: a later version may have other records.
     let before = listing.entries.iter().find(|entry| entry.key == APPLIANCE);
     let before: Option<Appliance> = before.map(schema_and_boot).transpose()?;
@@ -149,6 +169,9 @@ pub(crate) fn restore(
             restored.declared.networks.insert(name.to_owned(), read(entry)?);
         } else if let Some(name) = key.strip_prefix(DECLARED_ENDPOINTS) {
             restored.declared.endpoints.insert(name.to_owned(), read(entry)?);
+        } else if let Some(id) = key.strip_prefix(OWED) {
+            let unknown = |_| StateError::Unknown { key: key.to_owned() };
+            restored.debts.insert(id.parse().map_err(unknown)?, read(entry)?);
         } else if key != APPLIANCE {
             return Err(StateError::Unknown { key: key.to_owned() });
         }
@@ -157,6 +180,7 @@ pub(crate) fn restore(
         let is_sandboxs = endpoint.origin == Origin::Api;
         if is_sandboxs && !is_same_boot {
             restored.writes.insert(key.to_owned(), None);
+            restored.give_back(model, &endpoint);
             continue;
         }
         if let Some(sandbox) = endpoint.sandbox.filter(|_| is_sandboxs) {
@@ -168,6 +192,11 @@ pub(crate) fn restore(
     }
     model.settle();
     Ok(restored)
+}
+
+/// Where it is kept what is to be given back, as this network or endpoint is gone.
+pub(super) fn owed_key(id: Id) -> String {
+    format!("{OWED}{id}")
 }
 
 /// What has to be written so that the store has the model as it is.
@@ -215,7 +244,7 @@ fn read<T: DeserializeOwned>(entry: &Entry) -> Result<T, StateError> {
         .map_err(|source| StateError::Unreadable { key: entry.key.clone(), source })
 }
 
-fn json<T: Serialize>(record: &T) -> Vec<u8> {
+pub(super) fn json<T: Serialize>(record: &T) -> Vec<u8> {
     serde_json::to_vec(record).expect("texts, numbers and maps of texts can be written")
 }
 

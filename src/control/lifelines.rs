@@ -43,6 +43,10 @@ pub async fn serve(control: Control, socket: UnixStream) {
         Ok(Ok(None)) | Err(_) => return,
         Ok(Err(error)) => return line.refuse(&Rejected::new(400, error.to_string())).await,
     };
+    if let Some(most) = control.asks_long(&request) {
+        // One that has gone is found out about later.
+        let _ = line.send(&FromAppliance::Wait { seconds: most.as_secs() }).await;
+    }
     match control.admit(request, outbox).await {
         Ok((sandbox, name, endpoints)) => {
             let guard = Dismissal { control: control.clone(), sandbox };

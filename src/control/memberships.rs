@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::failure::Rejected;
+use super::remote::Grants;
 use super::sandboxes::{Attached, MAX_ENDPOINTS, Newcomer, Sandbox};
 use super::{Control, State};
 use crate::api::shapes::{EndpointRequest, Failure, FromAppliance, Kind};
@@ -22,8 +23,17 @@ impl Control {
     ///
     /// # Errors
     /// The rule that stands in the way, or what failed in the sandbox.
-    pub(crate) async fn join(&self, sandbox: Id, wanted: EndpointRequest) -> Result<Id, Rejected> {
-        let (endpoint, joined) = self.begin_to_join(sandbox, wanted).await?;
+    pub(crate) async fn join(
+        &self,
+        sandbox: Id,
+        mut wanted: EndpointRequest,
+    ) -> Result<Id, Rejected> {
+        let mut grants = Grants::default();
+        let outcome = match self.grant_membership(sandbox, &mut wanted, &mut grants).await {
+            Ok(()) => self.begin_to_join(sandbox, wanted).await,
+            Err(rejected) => Err(rejected),
+        };
+        let (endpoint, joined) = self.conclude(grants, outcome).await?;
         let outcome = match tokio::time::timeout(PATIENCE, joined).await {
             Ok(Ok(Ok(()))) => Ok(endpoint),
             Ok(Ok(Err(Failure { message, help }))) => {
@@ -50,6 +60,14 @@ impl Control {
         let which = move |state: &State| state.endpoint_to_leave(sandbox, network);
         let left = self.begin_to_leave(sandbox, which).await?;
         self.membership_changed();
+        let driver = self.state().model.network(network).and_then(|network| {
+            let driver = network.ipam.driver.plugin()?;
+            Some(driver.to_owned())
+        });
+        if let Some(driver) = driver {
+            // Whoever comes next may want the same address.
+            self.settle(&driver).await;
+        }
         if let Err(_slow) = tokio::time::timeout(PATIENCE, left).await {
             tracing::warn!(sandbox = %sandbox.short(), "slow to let go of an interface");
         }
@@ -76,6 +94,26 @@ impl Control {
         {
             let _ = leaving.send(());
         }
+    }
+
+    /// Asks for the addresses of one more endpoint, if they come from a plugin.
+    async fn grant_membership(
+        &self,
+        sandbox: Id,
+        wanted: &mut EndpointRequest,
+        grants: &mut Grants,
+    ) -> Result<(), Rejected> {
+        if !self.asks_plugins(std::slice::from_ref(wanted)) {
+            return Ok(());
+        }
+        let name = {
+            let state = self.state();
+            let driver = state.model.resolve(&wanted.network)?.driver;
+            let joining = state.sandboxes.get(&sandbox).ok_or_else(ended)?;
+            check(joining, driver)?;
+            joining.name.clone()
+        };
+        self.grant_endpoints(sandbox, &name, std::slice::from_mut(wanted), grants).await
     }
 
     async fn begin_to_join(

@@ -5,6 +5,7 @@
 //! things through it, one at a time ([`turn`]), and each change either happens whole, and is kept
 //! by the store ([`durable`]) before anybody is told of it, or is refused with nothing changed.
 
+mod debts;
 pub mod declared;
 pub mod durable;
 pub mod failure;
@@ -14,6 +15,8 @@ pub mod managed;
 pub mod memberships;
 mod names;
 pub mod networks;
+mod remote;
+mod replay;
 pub mod sandboxes;
 pub mod tables;
 mod turn;
@@ -30,12 +33,15 @@ use tokio::sync::{Notify, OnceCell, watch};
 
 use crate::api::shapes::Ended;
 use crate::cnm::{BuiltIns, Declared, Id, Model};
+use crate::plugin::Plugins;
 use crate::runtime::Runtime;
 use crate::store::Store;
+use debts::Debts;
 use durable::{Awaited, StateError};
 use hosts::Hosts;
 use managed::Managed;
 use names::Names;
+use remote::Remotes;
 use sandboxes::Sandbox;
 use turn::Writes;
 use weft_ipam::{DefaultPools, GlobalId};
@@ -49,12 +55,16 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The configuration file.
     pub file: Option<PathBuf>,
+    /// The folder that what exists is kept in; none when it is not kept.
+    pub state: Option<PathBuf>,
     /// Whether it ends when idle.
     pub on_demand: bool,
     /// Data-path threads.
     pub workers: usize,
     /// Where addresses come from when nobody says.
     pub default_pools: DefaultPools,
+    /// Where plugins are looked for before Docker's own directories.
+    pub plugin_dirs: Vec<PathBuf>,
 }
 
 /// The control plane of one appliance, shared by everything that serves it.
@@ -70,6 +80,8 @@ struct Shared {
     state: Mutex<State>,
     /// Where what exists is kept.
     store: Arc<dyn Store>,
+    /// The plugins that give addresses.
+    remotes: Remotes,
     /// Whoever has it edits the model.
     turnstile: tokio::sync::Mutex<()>,
     /// Goes up when an endpoint came or went, so that life lines tell the neighbours' names.
@@ -97,6 +109,8 @@ pub(crate) struct State {
     pub(crate) hosts: Hosts,
     /// Sandboxes of an appliance before this one, until they are back or given up.
     pub(crate) awaited: BTreeMap<Id, Awaited>,
+    /// What goes back to IPAM drivers.
+    pub(crate) debts: Debts,
     /// What an edit changes of the declarations that are kept; written with its turn.
     pub(crate) declarations: Writes,
     /// What has changed already and is still to be written.
@@ -150,13 +164,18 @@ impl Control {
             names,
             hosts: Hosts::default(),
             awaited: restored.awaited,
+            debts: Debts::restored(restored.debts),
             declarations: Writes::new(),
             owed: restored.writes,
             is_behind: false,
             ending: false,
             idle_since: Instant::now(),
         };
+        let given = state.model.networks().filter_map(|network| network.ipam.driver.plugin());
+        let drivers = given.map(str::to_owned).collect();
+        let plugins = Plugins::found_in(settings.plugin_dirs.clone());
         let shared = Shared {
+            remotes: Remotes::new(plugins, drivers),
             settings,
             started: Instant::now(),
             state: Mutex::new(state),

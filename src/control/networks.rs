@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use super::failure::Rejected;
+use super::remote::Grants;
 use super::{Control, State};
 use crate::cnm::{Edit, Id, Network, NetworkSpec, Origin};
 use crate::sandbox::link::host_subnets;
@@ -15,7 +16,21 @@ impl Control {
     ///
     /// # Errors
     /// The rule that the network would break.
-    pub(crate) async fn create_network(&self, spec: NetworkSpec) -> Result<Id, Rejected> {
+    pub(crate) async fn create_network(&self, mut spec: NetworkSpec) -> Result<Id, Rejected> {
+        let control = self.clone();
+        // Carried to its end, so that nothing of a plugin's is lost with whoever does not wait.
+        let created = tokio::spawn(async move {
+            let mut grants = Grants::default();
+            let outcome = match control.grant_network(&mut spec, &mut grants).await {
+                Ok(()) => control.add_network(spec).await,
+                Err(rejected) => Err(rejected),
+            };
+            control.conclude(grants, outcome).await
+        });
+        created.await.map_err(|error| Rejected::new(500, error.to_string()))?
+    }
+
+    async fn add_network(&self, spec: NetworkSpec) -> Result<Id, Rejected> {
         let (id, name, options, driver) = (spec.id, spec.name.clone(), spec.options, spec.driver);
         let edit = move |state: &mut State| {
             // Interfaces of the host come and go; subnets from the default pools keep clear of
@@ -48,11 +63,19 @@ impl Control {
                 let message = format!("network {} is declared by the file", network.name);
                 return Err(Rejected::new(403, message).help(state.file_help()));
             }
-            let id = network.id;
+            let (id, driver) = (network.id, network.ipam.driver.plugin().map(str::to_owned));
             state.model.apply(Edit::RemoveNetwork(id.to_string()))?;
-            Ok(id)
+            Ok((id, driver))
         };
-        self.turn(edit, State::network_removed).await
+        let removed = |state: &mut State, (id, driver): (Id, Option<String>)| {
+            state.network_removed(id);
+            driver
+        };
+        // Whoever makes a network next may want the same subnet.
+        if let Some(driver) = self.turn(edit, removed).await? {
+            self.settle(&driver).await;
+        }
+        Ok(())
     }
 
     /// Removes every network that somebody made, that nobody is in, and that `is_meant`; their

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use weft_switch::PortId;
 
 use super::failure::Rejected;
+use super::remote::Grants;
 use super::{Control, State, new_id};
 use crate::api::shapes::{
     Assigned, AttachRequest, EndpointRequest, Failure, FromAppliance, Kind, shown_command,
@@ -84,13 +85,34 @@ impl Control {
     /// The first rule that stands in the way; nothing is left of the attempt.
     pub(crate) async fn admit(
         &self,
-        request: AttachRequest,
+        mut request: AttachRequest,
         outbox: mpsc::Sender<FromAppliance>,
     ) -> Result<(Id, String, Vec<Assigned>), Rejected> {
         check_endpoints(&request)?;
         let ifnames = ifnames(&request.endpoints)?;
         let fresh = new_id().map_err(|error| Rejected::new(500, error.to_string()))?;
         let id = request.sandbox.unwrap_or(fresh);
+        let mut grants = Grants::default();
+        let granted = if !request.declared && self.asks_plugins(&request.endpoints) {
+            let name = self.state().name_for(&request)?;
+            self.grant_endpoints(id, &name, &mut request.endpoints, &mut grants).await
+        } else {
+            Ok(())
+        };
+        let outcome = match granted {
+            Ok(()) => self.take_in(id, request, ifnames, outbox).await,
+            Err(rejected) => Err(rejected),
+        };
+        self.conclude(grants, outcome).await
+    }
+
+    async fn take_in(
+        &self,
+        id: Id,
+        request: AttachRequest,
+        ifnames: Vec<String>,
+        outbox: mpsc::Sender<FromAppliance>,
+    ) -> Result<(Id, String, Vec<Assigned>), Rejected> {
         let edit = move |state: &mut State| {
             if state.sandboxes.contains_key(&id) {
                 // Ids are no secret. Whoever comes back finds its own free once its old life line
@@ -223,6 +245,7 @@ impl Control {
 
     /// Looks for ports whose other side has gone, and tells their sandboxes.
     pub(crate) fn tend(&self) {
+        self.tend_remotes();
         let state = &mut *self.state();
         state.runtime.tick();
         for gone in state.runtime.gone_ports() {
@@ -343,7 +366,12 @@ impl State {
     }
 
     /// The endpoint that a sandbox had under an earlier appliance and wants to have again.
-    fn awaited_endpoint(&self, network: Id, sandbox: Id, wanted: &EndpointRequest) -> Option<Id> {
+    pub(super) fn awaited_endpoint(
+        &self,
+        network: Id,
+        sandbox: Id,
+        wanted: &EndpointRequest,
+    ) -> Option<Id> {
         let awaited = self.awaited.get(&sandbox)?;
         let id = wanted.id.filter(|id| awaited.endpoints.contains(id))?;
         let endpoint = self.model.endpoint(id)?;

@@ -22,6 +22,7 @@ impl Control {
             pid: std::process::id(),
             uptime_s: self.started().elapsed().as_secs(),
             file: settings.file.clone(),
+            state: settings.state.clone(),
             on_demand: settings.on_demand,
             workers: state.runtime.workers(),
             networks: state.model.networks().count(),

@@ -16,9 +16,11 @@ async fn control() -> Control {
         name: "test".to_owned(),
         socket: "/nowhere/weft.sock".into(),
         file: None,
+        state: None,
         on_demand: false,
         workers: 1,
         default_pools: DefaultPools::docker(),
+        plugin_dirs: Vec::new(),
     };
     Control::open(settings, Arc::new(Memory::default())).await.unwrap()
 }
@@ -193,9 +195,11 @@ async fn next(control: &Control) -> Control {
         name: name.clone(),
         socket: socket.clone(),
         file: None,
+        state: None,
         on_demand: false,
         workers: 1,
         default_pools: DefaultPools::docker(),
+        plugin_dirs: Vec::new(),
     };
     Control::open(settings, store).await.unwrap()
 }

@@ -15,12 +15,14 @@ use std::collections::BTreeMap;
 
 use super::failure::Rejected;
 use super::{Control, State, durable};
-use crate::cnm::Edit;
-use crate::cnm::Id;
+use crate::cnm::{Edit, Id, Returned};
 use crate::store::{StoreError, Transaction, Write};
 
 /// Changes of the store: what a key shall have, or that it shall go.
 pub(crate) type Writes = BTreeMap<String, Option<Vec<u8>>>;
+
+/// What goes back to IPAM drivers, by the id of what had it.
+type Returns = Vec<(Id, Returned)>;
 
 impl Control {
     /// Takes a turn: `edit` changes the model, the store writes what changed, `then` brings it
@@ -42,7 +44,7 @@ impl Control {
         let control = self.clone();
         let turn = tokio::spawn(async move {
             let _turn = control.shared.turnstile.lock().await;
-            let (value, writes) = control.begin(edit)?;
+            let (value, returns, writes) = control.begin(edit)?;
             // An edit that changes nothing, such as the return of a sandbox, needs no room on a
             // disk; what is owed is not its concern.
             let is_changed = !writes.is_empty();
@@ -56,7 +58,10 @@ impl Control {
                     return Err(unwritten(&error));
                 }
             }
-            Ok(then(state, value))
+            state.debts.add(returns);
+            let value = then(state, value);
+            control.settle_fresh(state);
+            Ok(value)
         });
         turn.await.map_err(|error| Rejected::new(500, error.to_string()))?
     }
@@ -64,7 +69,18 @@ impl Control {
     /// Changes what has changed already, whatever the store says to it.
     pub(crate) async fn at_once<U>(&self, change: impl FnOnce(&mut State) -> U) -> U {
         let _turn = self.shared.turnstile.lock().await;
-        change(&mut self.state())
+        let state = &mut *self.state();
+        let changed = change(state);
+        self.settle_fresh(state);
+        changed
+    }
+
+    /// Begins to give back what a turn has made due.
+    fn settle_fresh(&self, state: &mut State) {
+        for driver in state.debts.take_fresh() {
+            // It goes on by itself.
+            drop(self.settle_soon(&driver));
+        }
     }
 
     /// Writes what is owed to the store. When that fails it stays owed.
@@ -98,7 +114,7 @@ impl Control {
     fn begin<T>(
         &self,
         edit: impl FnOnce(&mut State) -> Result<T, Rejected>,
-    ) -> Result<(T, Writes), Rejected> {
+    ) -> Result<(T, Returns, Writes), Rejected> {
         let state = &mut *self.state();
         let edited = state.refuse_when_ending().and_then(|()| edit(state));
         let declarations = std::mem::take(&mut state.declarations);
@@ -106,11 +122,13 @@ impl Control {
             Ok(value) => {
                 let mut writes = durable::writes(&state.model);
                 writes.extend(declarations);
+                let returns = state.model.returns();
+                writes.extend(state.debts.noted(&returns));
                 if !writes.is_empty() {
                     let changed = std::mem::replace(&mut writes, state.owed.clone());
                     writes.extend(changed);
                 }
-                Ok((value, writes))
+                Ok((value, returns, writes))
             }
             Err(rejected) => {
                 state.model.roll_back();
@@ -150,8 +168,7 @@ impl State {
         }
         // A reload may have removed it before.
         let _ = self.model.apply(Edit::RemoveEndpoint(endpoint));
-        self.owed.extend(durable::writes(&self.model));
-        self.model.settle();
+        self.owe_changes();
     }
 }
 

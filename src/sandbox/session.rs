@@ -24,15 +24,13 @@ use crate::api::shapes::{
 };
 use crate::cnm::Id;
 use crate::sys::tap;
+use patience::{AGAIN, FIRST, connect};
 
 mod membership;
+mod patience;
 
 /// How often a sandbox that may start an appliance tries to.
 const ATTEMPTS: usize = 4;
-/// How long the appliance may take for an answer when a sandbox comes,
-const FIRST: Duration = Duration::from_secs(10);
-/// and when it comes back and has a program to attend to meanwhile.
-const AGAIN: Duration = Duration::from_secs(2);
 /// How long to wait between two looks for a lost appliance.
 const RETRY: Duration = Duration::from_millis(100);
 /// How long it may become, by doubling, while an appliance is there and does not take it back.
@@ -280,7 +278,11 @@ impl Session {
                         return Some(Event::PortGone(place));
                     }
                 }
-                Ok(Some(FromAppliance::Attached { .. } | FromAppliance::Assigned { .. })) => {}
+                Ok(Some(
+                    FromAppliance::Attached { .. }
+                    | FromAppliance::Assigned { .. }
+                    | FromAppliance::Wait { .. },
+                )) => {}
                 Ok(Some(FromAppliance::Refused(_))) | Err(_) => {
                     self.lose();
                     return Some(Event::Lost);
@@ -379,12 +381,14 @@ impl Session {
             match self.receive()? {
                 FromAppliance::Assigned { sandbox, name, endpoints, on_demand } => {
                     self.on_demand = on_demand;
+                    self.wait_as_usual()?;
                     self.remember(sandbox, &name, &endpoints);
                     self.name = name;
                     self.endpoints = endpoints;
                     return Ok(());
                 }
                 FromAppliance::Refused(failure) => return Err(SessionError::Refused(failure)),
+                FromAppliance::Wait { seconds } => self.wait_for(Duration::from_secs(seconds))?,
                 FromAppliance::Attached { .. } => {}
                 message @ (FromAppliance::Hosts(_)
                 | FromAppliance::PortGone { .. }
@@ -413,7 +417,9 @@ impl Session {
                     return Ok(());
                 }
                 FromAppliance::Refused(failure) => return Err(SessionError::Refused(failure)),
-                FromAppliance::Attached { .. } | FromAppliance::Assigned { .. } => {}
+                FromAppliance::Attached { .. }
+                | FromAppliance::Assigned { .. }
+                | FromAppliance::Wait { .. } => {}
                 // It was taken back meanwhile, which is heard of again when this is done.
                 message @ FromAppliance::Disconnect { endpoint: gone } if gone == endpoint => {
                     self.aside.push_back(message);
@@ -466,14 +472,6 @@ impl Session {
         }
         error.into()
     }
-}
-
-/// A life line on which no answer is waited for longer than `patience`.
-fn connect(client: &Client, patience: Duration) -> Result<Lifeline, SessionError> {
-    let socket = client.attach(patience)?;
-    socket.set_read_timeout(Some(patience))?;
-    socket.set_write_timeout(Some(patience))?;
-    Ok(Lifeline::new(socket)?)
 }
 
 /// Whether a port is a TAP whose device was deleted. A virtual machine's stream is no TAP.

@@ -166,3 +166,27 @@ impl Held {
         Entry { key: key.to_owned(), value: self.value.clone(), revision: self.revision }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_holds_is_counted_and_bounded() {
+        let mut content = Content::default();
+        let put = |octets| Transaction::default().put("key", vec![0; octets]);
+        for (transaction, octets) in
+            [(put(10), 13), (put(4), 7), (Transaction::default().delete("key"), 0), (put(0), 3)]
+        {
+            content.commit(transaction).unwrap();
+            assert_eq!(content.octets, octets);
+        }
+        // As if others held the rest.
+        content.octets = MAX_STORE;
+        assert!(matches!(content.commit(put(1)), Err(StoreError::Full(_))));
+        assert_eq!(content.octets, MAX_STORE);
+        content.commit(put(0)).unwrap();
+        content.commit(Transaction::default().delete("key")).unwrap();
+        content.commit(put(0)).unwrap();
+    }
+}

@@ -4,6 +4,8 @@
 //! [`Fresh`] store with nothing in it. Revisions are only compared, never counted, and no store is
 //! expected to be at revision 0, so that a store which others use as well can pass.
 
+mod model;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use weft::store::{
     Condition, Entry, Event, MAX_KEY, MAX_STEPS, MAX_TRANSACTION, MAX_VALUE, Revision, Store,
     StoreError, Transaction, Watch,
 };
+
+pub use model::{Random, edit};
 
 /// How long a change may take to reach a watch.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -431,73 +435,6 @@ pub async fn random_edits_do_what_they_do_to_a_map(store: Arc<dyn Store>) {
     }
 }
 
-/// Does a transaction to a map, and says what a watch hears of it.
-pub fn edit(
-    model: &mut BTreeMap<String, Entry>,
-    transaction: &Transaction,
-    revision: Revision,
-) -> Vec<Event> {
-    use weft::store::Write;
-    let mut events = Vec::new();
-    for write in &transaction.writes {
-        let key = write.key().to_owned();
-        match write {
-            Write::Put { value, .. } => {
-                model.insert(key.clone(), entry(&key, value, revision));
-                events.push(event(&key, revision, Some(value)));
-            }
-            Write::Delete { .. } => {
-                if model.remove(&key).is_some() {
-                    events.push(event(&key, revision, None));
-                }
-            }
-        }
-    }
-    events
-}
-
-/// Numbers that are the same in each run: xorshift64*.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % bound
-    }
-
-    /// A transaction of a few conditions, most of which hold, and a few writes to few keys.
-    pub fn transaction(&mut self, model: &BTreeMap<String, Entry>) -> Transaction {
-        let mut transaction = Transaction::default();
-        for _ in 0..self.below(3) {
-            let key = format!("k{}", self.below(12));
-            let right = model.get(&key).map_or(0, |entry| entry.revision);
-            let wrong = u64::from(self.below(8) == 0);
-            transaction = transaction.at(key, right + wrong);
-        }
-        let mut keys: Vec<u64> = (0..self.below(5)).map(|_| self.below(12)).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        for key in keys {
-            let key = format!("k{key}");
-            transaction = if self.below(3) == 0 {
-                transaction.delete(key)
-            } else {
-                // Now and then one that is longer than a page.
-                let octets = if self.below(10) == 0 { 9000 } else { self.below(600) };
-                let octet = u8::try_from(self.below(256)).unwrap();
-                transaction.put(key, vec![octet; usize::try_from(octets).unwrap()])
-            };
-        }
-        transaction
-    }
-}
-
 /// Adds one to the number at a key, as often as it takes for nobody to come between.
 async fn increment(store: &dyn Store, key: &str) {
     loop {
@@ -528,7 +465,7 @@ pub fn entry(key: &str, value: &[u8], revision: Revision) -> Entry {
     Entry { key: key.to_owned(), value: value.to_owned(), revision }
 }
 
-fn event(key: &str, revision: Revision, value: Option<&[u8]>) -> Event {
+pub fn event(key: &str, revision: Revision, value: Option<&[u8]>) -> Event {
     Event { key: key.to_owned(), revision, value: value.map(<[u8]>::to_vec) }
 }
 

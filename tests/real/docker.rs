@@ -16,7 +16,7 @@ as_both!(
 impl World {
     /// Runs the docker CLI to its end.
     #[track_caller]
-    fn docker(&self, line: &str) -> Said {
+    pub fn docker(&self, line: &str) -> Said {
         let mut command = self.with_docker_host("docker");
         command.args(crate::support::world::words(line));
         Program::start(command).end()
@@ -135,7 +135,7 @@ fn the_docker_cli_is_refused_as_the_engine_refuses(world: &World) {
         ("create bridge", "operation is not permitted on predefined bridge network"),
         ("create -d brige red", "plugin \"brige\" not found"),
         ("create -d overlay red", "driver overlay is not in this version"),
-        ("create --ipam-driver dhcp red", "plugin \"dhcp\" not found"),
+        ("create --ipam-driver a/b red", "plugin \"a/b\" not found"),
         ("create -o colour=red red", "unknown option \"colour\""),
         ("rm bridge", "bridge is a pre-defined network and cannot be removed"),
         ("rm blue", "error while removing network: network blue id "),

@@ -30,7 +30,9 @@ fn the_engine_and_weft_answer_alike_or_differ_for_a_reason(world: &World) {
     let namespace = world.namespace("weft");
     namespace.run("ip link add eth0 type veth peer name far0").ok();
     namespace.run("ip link set eth0 up").ok();
-    let _up = namespace.start(&format!("{} up", world.binary().display()));
+    let plugins = format!("[ipam]\nplugin-dirs = {:?}\n", world.path(""));
+    let file = world.write("weft.toml", &plugins);
+    let _up = namespace.start(&format!("{} up {}", world.binary().display(), file.display()));
     eventually("the appliance answers", || world.status());
 
     let engine = Side { world, socket: engine.socket().to_path_buf(), is_weft: false };

@@ -19,6 +19,7 @@ mod durability;
 mod engine;
 mod guest;
 mod hostile;
+mod ipam_plugin;
 mod machines;
 mod networks;
 mod programs;

@@ -9,7 +9,7 @@ use crate::support::{Program, World, eventually};
 
 as_both!(
     a_reload_leaves_alone_what_was_made_by_hand,
-    an_appliance_of_weft_run_s_own_stays_for_a_network_made_by_hand,
+    networks_made_by_hand_outlive_an_appliance_of_weft_run_s_own,
     many_join_and_leave_at_once,
     what_cannot_join_or_leave_is_refused,
     a_network_without_addresses_carries_what_its_guests_agree_on,
@@ -72,16 +72,22 @@ fn a_reload_leaves_alone_what_was_made_by_hand(world: &World) {
     assert_eq!(world.weft("network prune --force").ok(), "");
 }
 
-fn an_appliance_of_weft_run_s_own_stays_for_a_network_made_by_hand(world: &World) {
-    let ann = world.sandbox("ann", "");
-    world.weft("network create red").ok();
+fn networks_made_by_hand_outlive_an_appliance_of_weft_run_s_own(world: &World) {
+    // None is running: one is started for the occasion.
+    let id = world.weft("network create --subnet 10.244.0.0/24 red").ok();
+    assert!(world.status().is_some_and(|status| status.on_demand));
+    let ended = || world.status().is_none().then_some(());
+    eventually("it ends when there is nothing to do", ended);
+    let ann = world.sandbox("ann", "--network red");
+    assert_eq!(world.weft("network ls -q --no-trunc -f name=red").ok(), id);
+    let own = world.endpoints("ann")[0].addresses[0].to_string();
+    assert_eq!(own, "10.244.0.2/24");
     ann.signal(Signal::TERM);
     assert_eq!(ann.end().code, 143);
-    // Longer than it waits for the next sandbox.
-    world.weft("run --network red -- sleep 4").ok();
-    assert!(world.status().is_some_and(|status| status.on_demand));
+    eventually("it ends after its last sandbox", ended);
     assert_eq!(world.weft("network prune --force").ok(), "Deleted Networks:\nred\n\n");
-    eventually("it ends when there is nothing left", || world.status().is_none().then_some(()));
+    eventually("it ends when there is nothing left", ended);
+    assert_eq!(world.weft("network ls -q -f type=custom").ok(), "");
 }
 
 fn many_join_and_leave_at_once(world: &World) {

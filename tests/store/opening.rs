@@ -207,7 +207,7 @@ async fn what_is_not_whole_or_not_wefts_is_refused_and_left_as_it_was() {
 
 #[test]
 fn a_place_that_will_not_do_is_refused_by_name() {
-    let cases: [(&str, fn(&Folder), Right); 7] = [
+    let cases: [(&str, Mess, Right); 7] = [
         (
             "a file",
             |folder| fs::write(&folder.path, "").unwrap(),

@@ -74,11 +74,11 @@ impl Word {
         let line = line.find("weft-store ").map(|at| &line[at..])?;
         let words: Vec<&str> = line.split_whitespace().skip(1).collect();
         let number = |place: usize| words.get(place)?.parse().ok();
-        match words.first()? {
-            &"open" => Some(Self::Open),
-            &"done" => Some(Self::Done(number(1)?, number(2)?)),
-            &"failed" => Some(Self::Failed(number(1)?, number(2)?)),
-            &"in-doubt" => Some(Self::InDoubt(number(1)?, number(2)?)),
+        match *words.first()? {
+            "open" => Some(Self::Open),
+            "done" => Some(Self::Done(number(1)?, number(2)?)),
+            "failed" => Some(Self::Failed(number(1)?, number(2)?)),
+            "in-doubt" => Some(Self::InDoubt(number(1)?, number(2)?)),
             _ => None,
         }
     }

@@ -304,6 +304,7 @@ fn subnet(config: &IpamConfig) -> Result<SubnetSpec, Rejected> {
         ip_range: read(&config.ip_range, "ip-range")?,
         gateway: read(&config.gateway, "gateway")?,
         aux,
+        pool: None,
     })
 }
 
@@ -415,6 +416,7 @@ mod tests {
             ip_range: Some("10.0.0.128/25".parse().unwrap()),
             gateway: Some("10.0.0.254".parse().unwrap()),
             aux: BTreeMap::from([("printer".to_owned(), "10.0.0.9".parse().unwrap())]),
+            pool: None,
         };
         assert_eq!(wish.subnets, [subnet]);
         assert_eq!(wish.labels["tier"], "back");
@@ -453,7 +455,7 @@ mod tests {
             (r#"{"Name": "a", "Scope": "town"}"#, 400, "scope \"town\""),
             (r#"{"Name": "a", "Driver": "brige"}"#, 404, "plugin \"brige\" not found"),
             (r#"{"Name": "a", "Driver": "overlay"}"#, 400, "driver overlay is not in this version"),
-            (r#"{"Name": "a", "IPAM": {"Driver": "dhcp"}}"#, 404, "plugin \"dhcp\" not found"),
+            (r#"{"Name": "a", "IPAM": {"Driver": "a/b"}}"#, 404, "plugin \"a/b\" not found"),
             (r#"{"Name": "a", "Options": {"colour": "red"}}"#, 400, "unknown option \"colour\""),
             (
                 r#"{"Name": "a", "IPAM": {"Config": [{"Subnet": "x"}]}}"#,

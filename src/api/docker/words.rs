@@ -78,7 +78,7 @@ fn said(refusal: &Refusal, own: &str) -> (u16, String) {
         }
         Refusal::NoFamily { .. } => (400, format!("IPv4 or IPv6 must be enabled: {own}")),
         Refusal::UnknownEndpoint { .. } => (404, own.to_owned()),
-        Refusal::IdTaken { .. } => (409, own.to_owned()),
+        Refusal::IdTaken { .. } | Refusal::NotGiven { .. } => (409, own.to_owned()),
         Refusal::NotSwitched { .. }
         | Refusal::BadMac { .. }
         | Refusal::BadDeviceName { .. }

@@ -69,7 +69,7 @@ impl Stage {
         let begun = Instant::now();
         let output = self
             .weft("up")
-            .args(["--on-demand", "--detach"])
+            .args(["--on-demand", "--detach", "--state", "none"])
             .stdin(Stdio::null())
             .output()
             .map_err(|error| Complaint::new(&error))?;

@@ -14,9 +14,15 @@ use super::template::Template;
 use super::{Complaint, say};
 use crate::api::client::{Client, ClientError, escaped};
 use crate::api::docker::shapes::{self, EndpointConfig, Pairs, Pruned, WantedAddresses};
+use crate::sandbox::on_demand;
 use args::{Connect, Disconnect, Inspect, Prune, Rm, Verb};
 
+/// Does what a verb says. Networks outlive appliances, so when none is running one is started for
+/// the occasion; it ends by itself.
 pub(super) fn network(verb: Verb, client: &Client) -> Result<ExitCode, Complaint> {
+    if client.is_stale() {
+        on_demand::start(client.socket()).map_err(|error| Complaint::new(&error))?;
+    }
     match verb {
         Verb::Create(create) => create::create(*create, client),
         Verb::Ls(ls) => list::list(&ls, client),

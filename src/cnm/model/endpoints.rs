@@ -173,6 +173,13 @@ impl Model {
         endpoint: Id,
     ) -> Result<Option<IpNetwork>, Refusal> {
         let network = self.networks.get(&network).expect("a resolved network is there");
+        let has_family = network.subnets.iter().any(|own| own.subnet.is_ipv6() == is_ipv6);
+        if let Some(driver) = network.ipam.driver.plugin().filter(|_| has_family)
+            && address.is_none()
+        {
+            let (network, driver) = (network.name.clone(), driver.to_owned());
+            return Err(Refusal::NotGiven { network, driver, what: "an address" });
+        }
         let mut full: Option<PoolError> = None;
         let subnets = network.subnets.iter().map(|subnet| subnet.subnet);
         let of_family = subnets.filter(|subnet| subnet.is_ipv6() == is_ipv6);

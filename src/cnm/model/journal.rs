@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::{Members, Model};
 use crate::cnm::endpoint::Endpoint;
 use crate::cnm::id::Id;
+use crate::cnm::ipam::{Given, Returned};
 use crate::cnm::network::Network;
 use crate::cnm::refusal::Refusal;
 
@@ -49,6 +50,49 @@ impl Model {
         let endpoints =
             self.journal.endpoints.keys().map(|id| Changed::Endpoint(*id, self.endpoints.get(id)));
         networks.chain(endpoints)
+    }
+
+    /// What goes back to remote IPAM drivers, because it was there at the last [`Self::settle`] and
+    /// is gone: by the id of the network or endpoint that had it, endpoints' first.
+    pub fn returns(&self) -> Vec<(Id, Returned)> {
+        let before = |id: Id| self.journal.networks.get(&id).and_then(Option::as_deref);
+        let network_of = |id: Id| before(id).or_else(|| self.networks.get(&id));
+        let mut returns = Vec::new();
+        let mut note = |id: Id, network: &Network, given: Vec<Given>| {
+            if let Some(driver) = network.ipam.driver.plugin().filter(|_| !given.is_empty()) {
+                returns.push((id, Returned { driver: driver.to_owned(), given }));
+            }
+        };
+        for (id, endpoint) in &self.journal.endpoints {
+            let Some(endpoint) = endpoint else { continue };
+            let Some(network) = network_of(endpoint.network) else { continue };
+            let kept = self.endpoints.get(id).map_or(&[][..], |now| &now.addresses);
+            let gone = endpoint.addresses.iter().filter(|address| !kept.contains(address));
+            note(*id, network, network.given(gone));
+        }
+        for (id, network) in &self.journal.networks {
+            if let Some(network) = network.as_deref().filter(|_| !self.networks.contains_key(id)) {
+                let given = network.subnets.iter().flat_map(|subnet| subnet.given());
+                note(*id, network, given.collect());
+            }
+        }
+        returns
+    }
+
+    /// Whether a network or an endpoint has what a remote IPAM driver gave.
+    pub fn has(&self, driver: &str, given: &Given) -> bool {
+        let mut networks = self.networks.values();
+        let (Given::Address { pool, .. } | Given::Pool { pool }) = given;
+        networks.any(|network| {
+            let mut own = network.subnets.iter().filter(|own| own.pool.as_ref() == Some(pool));
+            network.ipam.driver.plugin() == Some(driver)
+                && own.any(|own| match given {
+                    Given::Pool { .. } => true,
+                    Given::Address { address, .. } => {
+                        self.addresses.holder(own.subnet, *address).is_some()
+                    }
+                })
+        })
     }
 
     /// Declares what is there now to be safe.

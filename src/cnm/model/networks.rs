@@ -20,6 +20,12 @@ const MAX_NAMED: usize = 5;
 impl Model {
     pub(super) fn add_network(&mut self, spec: NetworkSpec) -> Result<Outcome, Refusal> {
         self.check_network(&spec)?;
+        if let Some(driver) = spec.ipam.driver.plugin()
+            && spec.wanted_subnets().iter().any(|(subnet, _)| subnet.pool.is_none())
+        {
+            let (network, driver) = (spec.name, driver.to_owned());
+            return Err(Refusal::NotGiven { network, driver, what: "a pool" });
+        }
         let subnets = self.add_subnets(&spec)?;
         let id = spec.id;
         self.insert_network(Network {
@@ -83,7 +89,8 @@ impl Model {
         wanted: Option<Ipv4Addr>,
     ) -> Result<bool, Refusal> {
         let network = self.networks.get(&id).expect("a resolved network is there");
-        let is_without = !network.driver.is_switched() || network.ipam.driver == IpamDriver::Null;
+        let is_without =
+            !network.driver.is_switched() || network.ipam.driver != IpamDriver::Default;
         if is_without || !network.subnets.is_empty() {
             return Ok(false);
         }
@@ -104,7 +111,11 @@ impl Model {
         self.remove_subnets(&subnets);
     }
 
-    fn check_network(&self, spec: &NetworkSpec) -> Result<(), Refusal> {
+    /// Checks what can be said of a network before anybody has given it subnets.
+    ///
+    /// # Errors
+    /// The rule that it would break whatever it is given.
+    pub fn check_network(&self, spec: &NetworkSpec) -> Result<(), Refusal> {
         let name = || spec.name.clone();
         if !is_name(&spec.name) {
             return Err(Refusal::BadName { what: "a network", name: name() });
@@ -116,7 +127,7 @@ impl Model {
         if self.networks.len() >= MAX_NETWORKS {
             return Err(Refusal::TooMany { what: "networks", limit: MAX_NETWORKS });
         }
-        let subnets = wanted_subnets(spec);
+        let subnets = spec.wanted_subnets();
         if subnets.len() > MAX_SUBNETS {
             return Err(Refusal::TooMany { what: "subnets in one network", limit: MAX_SUBNETS });
         }
@@ -140,11 +151,11 @@ impl Model {
     /// The rules between families, subnets and who gives the addresses.
     fn check_families(&self, spec: &NetworkSpec) -> Result<(), Refusal> {
         let network = || spec.name.clone();
-        match spec.ipam.driver {
+        match &spec.ipam.driver {
             IpamDriver::Null if !spec.subnets.is_empty() => {
                 return Err(Refusal::NoPools { network: network() });
             }
-            IpamDriver::Null | IpamDriver::Default => {}
+            IpamDriver::Null | IpamDriver::Default | IpamDriver::Remote(_) => {}
         }
         if spec.ipv4 {
             return Ok(());
@@ -159,10 +170,19 @@ impl Model {
         Ok(())
     }
 
+    /// Notes that a remote IPAM driver calls the pool of a subnet otherwise now.
+    pub fn rename_pool(&mut self, network: Id, subnet: IpNetwork, pool: String) {
+        let Some(network) = self.networks.get_mut(&network) else { return };
+        self.journal.network(network.id, Some(network));
+        if let Some(own) = network.subnets.iter_mut().find(|own| own.subnet == subnet) {
+            own.pool = Some(pool);
+        }
+    }
+
     /// Takes every subnet of a wish, or none.
     fn add_subnets(&mut self, spec: &NetworkSpec) -> Result<Vec<Subnet>, Refusal> {
         let mut added = Vec::new();
-        for (subnet, family) in wanted_subnets(spec) {
+        for (subnet, family) in spec.wanted_subnets() {
             match self.add_subnet(&spec.name, &subnet, family) {
                 Ok(subnet) => added.push(subnet),
                 Err(refusal) => {
@@ -212,21 +232,4 @@ impl Model {
             .values()
             .find(|network| network.subnets.iter().any(|own| own.subnet == subnet))
     }
-}
-
-/// The subnets that a wish amounts to, those from the default pools included, each with its family.
-fn wanted_subnets(spec: &NetworkSpec) -> Vec<(SubnetSpec, Family)> {
-    if !spec.driver.is_switched() || spec.ipam.driver == IpamDriver::Null {
-        return Vec::new();
-    }
-    let family_of = |subnet: &SubnetSpec| subnet.subnet.map_or(Family::V4, Family::of);
-    let mut wanted: Vec<(SubnetSpec, Family)> =
-        spec.subnets.iter().map(|subnet| (subnet.clone(), family_of(subnet))).collect();
-    if wanted.is_empty() && spec.ipv4 {
-        wanted.push((SubnetSpec::default(), Family::V4));
-    }
-    if spec.ipv6 && wanted.iter().all(|(_, family)| *family == Family::V4) {
-        wanted.push((SubnetSpec::default(), Family::V6));
-    }
-    wanted
 }

@@ -9,6 +9,8 @@ use crate::cnm::ipam::IpamDriver;
 use crate::cnm::network::{Subnet, SubnetSpec};
 use crate::cnm::options::LiveOptions;
 
+mod remote;
+
 const BRIDGE: Id = Id::new([0xb0; 32]);
 const HOST: Id = Id::new([0xb1; 32]);
 const NONE: Id = Id::new([0xb2; 32]);

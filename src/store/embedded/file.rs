@@ -220,3 +220,39 @@ fn refusal(place: &Place, trouble: Trouble) -> OpenError {
     }
     OpenError::Read(file, error.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlite_took_every_setting() {
+        let folder = std::env::temp_dir().join(format!("weftt-settings-{}", std::process::id()));
+        let place = Place::take(&folder).unwrap();
+        let (connection, total) = open(&place).unwrap();
+        assert_eq!(total, Total::default());
+        // What sqlite.org/pragma.html calls them: synchronous 2 is FULL.
+        let settings = [
+            ("journal_mode", "truncate"),
+            ("synchronous", "2"),
+            ("locking_mode", "exclusive"),
+            ("cell_size_check", "1"),
+            ("trusted_schema", "0"),
+            ("mmap_size", "0"),
+            ("page_size", "4096"),
+            ("max_page_count", "65536"),
+        ];
+        for (name, expected) in settings {
+            let found = connection.pragma_query_value(None, name, |row| {
+                let value = row.get_ref(0)?;
+                Ok(value.as_i64().map_or_else(
+                    |_| value.as_str().unwrap().to_owned(),
+                    |number| number.to_string(),
+                ))
+            });
+            assert_eq!(found.unwrap(), expected, "{name}");
+        }
+        drop(connection);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

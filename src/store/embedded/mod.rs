@@ -10,8 +10,16 @@
 //! is judged by its own conditions against what those before it left, and if the disk refuses the
 //! group, each is tried again alone.
 //!
-//! What is found at the start is checked before it is believed ([`file`](self::file)), and refused
+//! What is found at the start is checked before it is believed ([`mod@file`]), and refused
 //! without a change to the file. `state.lock` keeps a second process out.
+//!
+//! Roads not taken, so that nobody has to walk them twice:
+//!
+//! - *A write-ahead log*, one sync for a commit instead of four. SQLite ends a log at the first
+//!   frame whose checksum is wrong. A flipped bit there would take commits away that were
+//!   acknowledged, and leave a file in which everything is right.
+//! - *`synchronous = NORMAL`*, which leaves out the sync after the truncation. The journal can then
+//!   come back after a loss of power, and the commit goes with it; a test shows it.
 //!
 //! # Sources
 //! [Atomic commit in SQLite](https://sqlite.org/atomiccommit.html),

@@ -26,7 +26,7 @@ const LOCK_LEN: u64 = 32;
 pub(super) struct Place {
     /// Without links, as SQLite wants it.
     folder: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Place {
@@ -47,7 +47,7 @@ impl Place {
         // Each commit makes or changes a file; without this the first would be the one to tell.
         access(&real, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))?;
         let lock = lock(&real)?;
-        Ok(Self { folder: real, _lock: lock })
+        Ok(Self { folder: real, lock })
     }
 
     /// Where the database is or belongs.
@@ -77,6 +77,14 @@ impl Place {
         File::open(draft)?.sync_all()?;
         fs::rename(draft, self.file())?;
         File::open(&self.folder)?.sync_all()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Closing it would do, but for a process that is being started just now: until it has
+        // become another program it has all files of this one open.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 }
 
