@@ -365,8 +365,13 @@ fn any_edit() -> impl Strategy<Value = Edit> {
                 ..endpoint(number, &format!("e{own}"), &name)
             })
         });
+    let update_network = (name(), any::<bool>()).prop_map(|(network, isolated)| {
+        let options = LiveOptions { isolated, ..LiveOptions::default() };
+        Edit::UpdateNetwork { network, update: NetworkUpdate { options, labels: BTreeMap::new() } }
+    });
     prop_oneof![
         2 => add_network,
+        1 => update_network,
         1 => name().prop_map(Edit::RemoveNetwork),
         6 => add_endpoint,
         3 => (8_u8..40).prop_map(|number| Edit::RemoveEndpoint(id(number))),
