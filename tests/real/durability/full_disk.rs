@@ -8,6 +8,8 @@ use crate::support::{Program, World, eventually};
 
 as_both!(a_full_disk_refuses_what_is_new_and_keeps_what_is_there);
 
+const FILE: &str = "[networks.red]\nsubnets = [\"10.221.0.0/24\"]\n";
+
 /// A small file system of a test's own, where appliances can have their state.
 struct Cramped<'a> {
     world: &'a World,
@@ -48,7 +50,9 @@ impl<'a> Cramped<'a> {
 
     /// A line that starts an appliance with its state in a folder there.
     fn up(&self, folder: &str) -> String {
-        format!("{} up --state {}/{folder}", self.world.binary().display(), self.place)
+        let file = self.world.path("weft.toml");
+        let weft = self.world.binary();
+        format!("{} up {} --state {}/{folder}", weft.display(), file.display(), self.place)
     }
 
     fn fill(&self) {
@@ -83,11 +87,15 @@ fn what_is_new_is_refused(world: &World) {
         "run -- true",
         "run --detach --network red,ip=10.221.0.77 -- true",
         "network connect bridge ann",
+        "reload",
     ];
+    world.write("weft.toml", &format!("{FILE}options = {{ isolated = true }}\n"));
     for line in lines {
         let words = ["nothing was changed", "no room", "small/state/state.db"];
         world.weft(line).refused(1, &words, "make room");
     }
+    world.write("weft.toml", FILE);
+    assert_eq!(world.weft("reload").ok(), "nothing has changed\n");
     assert_eq!(networks(world), listed);
     assert_eq!((members(world, "red"), world.names(), world.ports().len()), before);
     assert_eq!(world.exec("ann", "ip -o link | wc -l").ok(), "2\n");
@@ -96,8 +104,8 @@ fn what_is_new_is_refused(world: &World) {
 
 fn a_full_disk_refuses_what_is_new_and_keeps_what_is_there(world: &World) {
     let small = Cramped::mount(world);
+    world.write("weft.toml", FILE);
     let up = world.answering(small.start(&small.up("state")));
-    world.weft("network create --subnet 10.221.0.0/24 red").ok();
     world.weft("network create empty").ok();
     let _ann = world.sandbox("ann", "--network red");
     let bob = world.sandbox("bob", "--network red");
