@@ -32,18 +32,37 @@ pub fn content(folder: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
 /// Changes a state that no appliance has, by the store's own means.
 #[track_caller]
 pub fn edit(world: &World, folder: &Path, transaction: Transaction) {
-    // A store opens its own user's files only, and this is root.
-    let copy = world.path("edited");
-    DirBuilder::new().mode(0o700).create(&copy).unwrap();
-    fs::copy(file(folder), file(&copy)).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        let store = Embedded::open(&copy).unwrap();
-        store.commit(transaction).await.unwrap();
-        store.close().await.unwrap();
-    });
+    let copy = copied(world, folder);
+    opened(&copy, async |store| store.commit(transaction).await.unwrap());
     fs::copy(file(&copy), file(folder)).unwrap();
     fs::remove_dir_all(&copy).unwrap();
+}
+
+/// The keys of what is kept in a state that no appliance has.
+#[track_caller]
+pub fn keys(world: &World, folder: &Path) -> Vec<String> {
+    let copy = copied(world, folder);
+    let entries = opened(&copy, async |store| store.list("").await.unwrap().entries);
+    fs::remove_dir_all(&copy).unwrap();
+    entries.into_iter().map(|entry| entry.key).collect()
+}
+
+/// A copy that is root's: a store opens its own user's files only.
+fn copied(world: &World, folder: &Path) -> PathBuf {
+    let copy = world.path("copied");
+    DirBuilder::new().mode(0o700).create(&copy).unwrap();
+    fs::copy(file(folder), file(&copy)).unwrap();
+    copy
+}
+
+fn opened<T>(folder: &Path, then: impl AsyncFnOnce(&Embedded) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let store = Embedded::open(folder).unwrap();
+        let value = then(&store).await;
+        store.close().await.unwrap();
+        value
+    })
 }
 
 /// The record of the machine's boot, as the appliance writes it.

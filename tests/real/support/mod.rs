@@ -6,6 +6,7 @@ pub mod gate;
 pub mod namespace;
 pub mod program;
 pub mod pty;
+pub mod random;
 pub mod wait;
 pub mod world;
 
