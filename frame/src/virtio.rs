@@ -206,6 +206,33 @@ pub enum Offload {
 }
 
 impl Offload {
+    /// The header that says this of a frame, and nothing that a guest claimed: for whoever takes
+    /// its length at its word.
+    ///
+    /// `tag` octets are yet to be put in front of the packet, and move what is said of it.
+    #[must_use]
+    pub fn header(&self, tag: u16) -> VirtioHeader {
+        match self {
+            Self::None => VirtioHeader::default(),
+            Self::Checksum { start, offset } => VirtioHeader {
+                flags: NEEDS_CSUM,
+                // Beyond what the field can say there is nothing that a kernel would take.
+                csum_start: (*start as u16).saturating_add(tag),
+                csum_offset: *offset as u16,
+                ..VirtioHeader::default()
+            },
+            Self::Segment(superframe) => VirtioHeader {
+                flags: NEEDS_CSUM,
+                gso_type: superframe.kind.gso_type() | if superframe.ecn { GSO_ECN } else { 0 },
+                hdr_len: superframe.payload + tag,
+                gso_size: superframe.gso_size,
+                csum_start: superframe.l4 + tag,
+                csum_offset: superframe.kind.checksum_offset() as u16,
+                num_buffers: 0,
+            },
+        }
+    }
+
     /// Whether every frame that this stands for fits a link with this `mtu`.
     ///
     /// The MTU limits the IP packet. `frame_len` counts from the destination address, and not the

@@ -4,7 +4,7 @@
 //! are only ever added; a reader passes over those it does not know, so that an appliance and a
 //! sandbox of neighbouring versions understand each other.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
@@ -123,6 +123,9 @@ pub struct Assigned {
     pub mtu: u16,
     /// The interface's name inside.
     pub ifname: String,
+    /// The routers outside, by which what is for nobody else goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routers: Vec<IpAddr>,
     /// Whether a port on a switch is to be made: not on networks of the drivers `host` and `none`.
     pub port: bool,
     /// Whether the sandbox shares the host's stack.
@@ -239,6 +242,24 @@ pub struct Status {
     pub endpoints: usize,
     /// Resident memory, in KiB.
     pub resident_kib: u64,
+    /// The interfaces of the host's that networks lead out by.
+    #[serde(default)]
+    pub uplinks: Vec<UplinkStatus>,
+}
+
+/// An uplink, as `weft status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkStatus {
+    /// The network.
+    pub network: String,
+    /// The interface, or the VLAN on one.
+    pub parent: String,
+    /// `bridge`, `private`, `vepa` or `passthru`.
+    pub mode: String,
+    /// `up`, `down` or `gone`.
+    pub condition: String,
+    /// The number on the switch.
+    pub port: u16,
 }
 
 /// One line of `weft ps`.

@@ -54,6 +54,8 @@ pub enum Command {
     Demo,
     /// Print a shell's completions
     Completions(Completions),
+    /// Print the JSON Schema of the configuration file, for editors
+    Schema,
     /// Print the manual page, or write a page for each verb into a folder
     Man(Man),
     /// Run an errand in a sandbox of the demo's

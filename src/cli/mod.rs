@@ -124,6 +124,7 @@ fn dispatch(command: Command, socket: PathBuf) -> Result<ExitCode, Complaint> {
         Command::Show(show) => print::table(show.table, show.list.format, &client),
         Command::Network(network) => network::network(network.verb, &client),
         Command::Completions(shell) => manual::completions(shell.shell),
+        Command::Schema => manual::schema(),
         Command::Man(man) => manual::man(man.folder.as_deref()),
         Command::Demo => demo::demo(),
         Command::DemoPeer(peer) => demo::peer::run(&peer.errand),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::{Format, Table};
 use super::{Complaint, say};
 use crate::api::client::Client;
-use crate::api::shapes::{DropLine, FdbLine, Kind, PortLine, SandboxLine, Status};
+use crate::api::shapes::{DropLine, FdbLine, Kind, PortLine, SandboxLine, Status, UplinkStatus};
 
 pub(super) fn sandboxes(format: Format, client: &Client) -> Result<ExitCode, Complaint> {
     let lines: Vec<SandboxLine> = client.get("/weft/v1/sandboxes")?;
@@ -41,13 +41,14 @@ pub(super) fn status(format: Format, client: &Client) -> Result<ExitCode, Compla
         let state =
             status.state.as_ref().map_or("none".to_owned(), |state| state.display().to_string());
         let ends = if status.on_demand { ", ends when idle" } else { "" };
+        let uplinks: String = status.uplinks.iter().map(uplink).collect();
         format!(
             "appliance  {} (weft {}, process {}, up {}{ends})\n\
              file       {file}\n\
              state      {state}\n\
              data path  {} workers\n\
              objects    {} networks, {} sandboxes, {} endpoints\n\
-             memory     {:.1} MiB resident",
+             memory     {:.1} MiB resident{uplinks}",
             status.name,
             status.version,
             status.pid,
@@ -211,6 +212,12 @@ fn cell(text: &str) -> String {
         shown.push_str(&written);
     }
     shown
+}
+
+fn uplink(uplink: &UplinkStatus) -> String {
+    let UplinkStatus { network, parent, mode, condition, .. } = uplink;
+    let line = format!("uplink     {parent} is {condition}, of {network}, mode {mode}");
+    format!("\n{}", cell(&line))
 }
 
 fn kind(kind: Kind) -> &'static str {

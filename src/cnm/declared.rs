@@ -32,7 +32,7 @@ pub struct Declared {
 }
 
 /// A network of a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeclaredNetwork {
     /// What kind of thing it is.
@@ -42,6 +42,12 @@ pub struct DeclaredNetwork {
     pub subnets: Vec<SubnetSpec>,
     /// Whether it has no way to the outside.
     pub internal: bool,
+    /// Whether sandboxes may join it that were not started for it; said by Docker, kept for it.
+    #[serde(default)]
+    pub attachable: bool,
+    /// Whether it may have IPv4.
+    #[serde(default = "yes")]
+    pub ipv4: bool,
     /// Whether it has IPv6.
     pub ipv6: bool,
     /// Who gives it its addresses.
@@ -112,16 +118,43 @@ impl fmt::Display for Attach {
     }
 }
 
+/// What a record says that was written before there was a choice.
+const fn yes() -> bool {
+    true
+}
+
+impl Default for DeclaredNetwork {
+    /// What an empty section says.
+    fn default() -> Self {
+        Self {
+            driver: Driver::default(),
+            subnets: Vec::new(),
+            internal: false,
+            attachable: false,
+            ipv4: true,
+            ipv6: false,
+            ipam: Ipam::default(),
+            options: NetworkOptions::default(),
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
 impl DeclaredNetwork {
     /// What of this network can change while it runs.
     pub fn update(&self) -> NetworkUpdate {
-        NetworkUpdate { options: self.options.live, labels: self.labels.clone() }
+        NetworkUpdate {
+            options: self.options.live,
+            attachable: self.attachable,
+            labels: self.labels.clone(),
+        }
     }
 
     /// The same network after `update`.
     pub fn updated(&self, update: &NetworkUpdate) -> Self {
         let mut updated = self.clone();
         updated.options.live = update.options;
+        updated.attachable = update.attachable;
         updated.labels = update.labels.clone();
         updated
     }
@@ -134,8 +167,8 @@ impl DeclaredNetwork {
             driver: self.driver,
             subnets: self.subnets.clone(),
             internal: self.internal,
-            attachable: false,
-            ipv4: true,
+            attachable: self.attachable,
+            ipv4: self.ipv4,
             ipv6: self.ipv6,
             ipam: self.ipam.clone(),
             options: self.options,

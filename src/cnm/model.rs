@@ -171,6 +171,14 @@ impl Model {
         self.addresses.observe(taken);
     }
 
+    /// Tells the model what the parent of a network is like. It is not kept: whoever opens the parent
+    /// again looks again.
+    pub fn observe_parent(&mut self, network: Id, mtu: u16, mac: MacAddr) {
+        if let Some(network) = self.networks.get_mut(&network) {
+            network.options.take_over(mtu, mac);
+        }
+    }
+
     /// Carries an edit out.
     ///
     /// # Errors

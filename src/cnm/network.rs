@@ -13,6 +13,7 @@ use weft_frame::MacAddr;
 use weft_ipam::Family;
 
 use super::driver::Driver;
+use super::endpoint::Endpoint;
 use super::id::Id;
 use super::ipam::{Given, Ipam, IpamDriver};
 use super::options::{LiveOptions, NetworkOptions};
@@ -90,6 +91,8 @@ pub enum Origin {
 pub struct NetworkUpdate {
     /// The live options, all of them.
     pub options: LiveOptions,
+    /// Whether sandboxes may join it that were not started for it.
+    pub attachable: bool,
     /// The labels, all of them.
     pub labels: BTreeMap<String, String>,
 }
@@ -174,6 +177,16 @@ impl Network {
             Some(Given::Address { pool, address: address.ip() })
         };
         addresses.into_iter().filter_map(given).collect()
+    }
+
+    /// The routers by which an endpoint reaches the outside, one for each family: those of the
+    /// larger network that this one is a part of. None where there is no way out, or one of ours.
+    pub fn routers(&self, endpoint: &Endpoint) -> Vec<IpAddr> {
+        if self.internal || self.options.uplink.parent.is_none() {
+            return Vec::new();
+        }
+        let gateway_of = |address: &IpNetwork| self.subnet_of(address.ip())?.gateway;
+        endpoint.addresses.iter().filter_map(gateway_of).collect()
     }
 
     /// The subnet that `address` belongs to.

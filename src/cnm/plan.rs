@@ -120,6 +120,7 @@ pub(crate) fn takes_default_pool(network: &DeclaredNetwork) -> bool {
             .any(|spec| spec.subnet.is_some_and(|subnet| subnet.is_ipv6() == ipv6))
     };
     network.driver.is_switched()
+        && network.ipam.driver != IpamDriver::Null
         && (network.subnets.is_empty()
             || network.subnets.iter().any(|spec| spec.subnet.is_none())
             || network.ipv6 && !named(true))
@@ -205,19 +206,18 @@ impl fmt::Display for DeclaredNetwork {
                 None => f.write_str(" from-default-pool")?,
             }
         }
-        let is_default = self.ipam.driver == IpamDriver::Default;
-        if self.subnets.is_empty() && self.driver.is_switched() && is_default {
+        if self.ipam.driver != IpamDriver::Default {
+            write!(f, " ipam={}", self.ipam.driver)?;
+        } else if self.subnets.is_empty() && self.driver.is_switched() {
             f.write_str(" from-default-pool")?;
         }
-        if !is_default {
-            write!(f, " ipam={}", self.ipam.driver)?;
-        }
-        if self.internal {
-            f.write_str(" internal")?;
-        }
-        if self.ipv6 {
-            f.write_str(" ipv6")?;
-        }
+        let words = [
+            (self.internal, " internal"),
+            (self.attachable, " attachable"),
+            (!self.ipv4, " no-ipv4"),
+            (self.ipv6, " ipv6"),
+        ];
+        words.iter().filter(|(holds, _)| *holds).try_for_each(|(_, word)| f.write_str(word))?;
         for (key, value) in self.options.chosen() {
             write!(f, " {key}={value}")?;
         }
@@ -256,6 +256,9 @@ impl fmt::Display for Difference<'_> {
             .filter(|(from, to)| from != to)
             .map(|((key, from), (_, to))| format!("{key}: {from} -> {to}"))
             .collect();
+        if self.from.attachable != self.to.attachable {
+            changed.push(format!("attachable: {} -> {}", self.from.attachable, self.to.attachable));
+        }
         if self.from.labels != self.to.labels {
             changed.push("labels".to_owned());
         }
@@ -270,9 +273,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cnm::Ipam;
     use crate::cnm::declared::{Attach, BUILT_IN};
     use crate::cnm::driver::Driver;
+    use crate::cnm::ipam::Ipam;
     use crate::cnm::network::SubnetSpec;
     use crate::cnm::options::{LiveOptions, NetworkOptions};
 
@@ -327,10 +330,13 @@ mod tests {
                 ("worker", endpoint("gone", "worker")),
             ],
         );
+        let ipam = Ipam { driver: IpamDriver::Null, ..Ipam::default() };
         let new = declared(
             &[
                 ("any", DeclaredNetwork::default()),
-                ("blue", network("192.168.10.0/24", true)),
+                ("blue", DeclaredNetwork { attachable: true, ..network("192.168.10.0/24", true) }),
+                ("own", DeclaredNetwork { ipam, ..DeclaredNetwork::default() }),
+                ("six", DeclaredNetwork { ipv4: false, ..network("fd00:1::/64", false) }),
                 ("moved", network("192.168.13.0/24", false)),
             ],
             &[
@@ -347,8 +353,10 @@ mod tests {
             "- endpoint worker",
             "- network gone",
             "- network moved",
-            "~ network blue isolated: false -> true",
+            "~ network blue isolated: false -> true, attachable: false -> true",
             "+ network moved bridge 192.168.13.0/24",
+            "+ network own bridge ipam=null",
+            "+ network six bridge fd00:1::/64 no-ipv4",
             "+ network any bridge from-default-pool",
             "+ endpoint cache on any command cache",
             "+ endpoint db on moved command db",
@@ -365,12 +373,20 @@ mod tests {
             vec![SubnetSpec { subnet, ..SubnetSpec::default() }]
         });
         let labels = prop::collection::btree_map("[ab]", "[xy]", 0..2);
-        (driver, subnets, any::<bool>(), any::<bool>(), 1400_u16..1402, labels).prop_map(
-            |(driver, subnets, internal, isolated, mtu, labels)| {
+        (driver, subnets, any::<[bool; 4]>(), 1400_u16..1402, labels).prop_map(
+            |(driver, subnets, [internal, attachable, ipv4, isolated], mtu, labels)| {
                 let live = LiveOptions { isolated, ..LiveOptions::default() };
                 let options = NetworkOptions { live, mtu, ..NetworkOptions::default() };
-                let (ipv6, ipam) = (false, Ipam::default());
-                DeclaredNetwork { driver, subnets, internal, ipv6, ipam, options, labels }
+                DeclaredNetwork {
+                    driver,
+                    subnets,
+                    internal,
+                    attachable,
+                    ipv4,
+                    options,
+                    labels,
+                    ..DeclaredNetwork::default()
+                }
             },
         )
     }

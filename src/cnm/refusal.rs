@@ -13,6 +13,7 @@ use super::driver::{Driver, DriverError};
 use super::id::{Id, MAX_NAME, listed};
 use super::ipam::{IpamDriver, IpamDriverError};
 use super::options::{MIN_MTU_IPV6, OptionError};
+use super::parent::Parent;
 
 /// Why an edit is refused. The model is then as it was before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +96,45 @@ pub enum Refusal {
         driver: Driver,
         /// What it was given.
         what: &'static str,
+    },
+    /// An option that the network's driver has no use for.
+    #[error("network {network} has driver {driver}, which takes no option {option}")]
+    NotTaken {
+        /// The network.
+        network: String,
+        /// Its driver.
+        driver: Driver,
+        /// The option.
+        option: &'static str,
+    },
+    /// A network that is to be an extension of the host's own loopback.
+    #[error("loopback interface is not a valid macvlan parent link")]
+    LoopbackParent,
+    /// Another network leads out by the same interface.
+    #[error("network {network} is already using parent interface {parent}")]
+    ParentInUse {
+        /// Who has it.
+        network: String,
+        /// The interface.
+        parent: Parent,
+    },
+    /// A second endpoint where one stands in for the parent.
+    #[error("network {network} is in mode passthru, and {by} is its one endpoint")]
+    PassthruTaken {
+        /// The network.
+        network: String,
+        /// Its endpoint.
+        by: String,
+    },
+    /// A rule of a driver that a program has added.
+    #[error("driver {driver}: {message}")]
+    ByDriver {
+        /// The driver's name.
+        driver: &'static str,
+        /// What is wrong with what was asked for.
+        message: String,
+        /// What would help.
+        help: Option<String>,
     },
     /// Subnets for a network to which nobody gives addresses.
     #[error("network {network} has IPAM driver null, which takes no subnets")]
@@ -240,6 +280,15 @@ impl Refusal {
             Self::NotSwitched { driver, .. } => {
                 format!("leave it out, or use driver bridge in place of {driver}")
             }
+            Self::NotTaken { .. } => "leave it out, or use driver macvlan".to_owned(),
+            Self::LoopbackParent => "name the interface that leads to the network".to_owned(),
+            Self::ParentInUse { .. } => {
+                "join that network, or use a VLAN of the interface, such as eth0.50".to_owned()
+            }
+            Self::PassthruTaken { .. } => {
+                "take that one off, or make a network in another mode".to_owned()
+            }
+            Self::ByDriver { help, .. } => return help.clone(),
             Self::NoPools { .. } => "leave the subnets out, or the IPAM driver".to_owned(),
             Self::WithoutIpv4 { .. } => "leave the subnet out, or let it have IPv4".to_owned(),
             Self::NoFamily { .. } => "let it have one of them".to_owned(),

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use weft_ipam::{DefaultPool, DefaultPools, PoolError};
 
 use super::finding::Findings;
+use super::keys::{Form, Keys, Takes, key};
 use super::network::read_subnet;
 use super::section::{Alone, Entry, Section};
 use crate::cnm::id::is_name;
@@ -22,6 +23,26 @@ const MAX_POOLS: usize = 256;
 /// How many directories of plugins a file may list.
 const MAX_PLUGIN_DIRS: usize = 16;
 
+pub(super) static KEYS: Keys = Keys::new(&[
+    key("name", Takes::Text(Form::NAME)),
+    key("workers", Takes::Number { least: 1, most: MAX_WORKERS }),
+])
+.later(&[("engine", "this version moves frames with epoll and nothing else")]);
+
+pub(super) static IPAM: Keys = Keys::new(&[
+    key("default-address-pools", Takes::Tables { of: &POOL, least: 1, most: MAX_POOLS }),
+    key("plugin-dirs", PLUGIN_DIRS),
+]);
+
+const PLUGIN_DIRS: Takes =
+    Takes::Texts { of: Form::WHOLE_PATH, alone: Alone::Allowed, least: 0, most: MAX_PLUGIN_DIRS };
+
+static POOL: Keys = Keys::new(&[
+    key("base", Takes::Text(Form::SUBNET)),
+    key("size", Takes::Number { least: 0, most: 128 }),
+])
+.needed(&["base", "size"]);
+
 /// How the process itself is set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Appliance {
@@ -32,14 +53,9 @@ pub struct Appliance {
 }
 
 pub(super) fn read(root: &Section<'_>, findings: &mut Findings) -> Appliance {
-    let Some(section) = root.section("appliance", findings) else {
+    let Some(section) = root.table("appliance", &KEYS, findings) else {
         return Appliance::default();
     };
-    section.refuse_others(
-        &["name", "workers"],
-        &[("engine", "this version moves frames with epoll and nothing else")],
-        findings,
-    );
     let name = section.text("name", findings).and_then(|name| read_name(&name, findings));
     let workers = section.entry("workers").and_then(|entry| read_workers(entry, findings));
     Appliance { name, workers }
@@ -68,10 +84,9 @@ fn read_workers(entry: &Entry<'_>, findings: &mut Findings) -> Option<usize> {
 }
 
 pub(super) fn read_pools(root: &Section<'_>, findings: &mut Findings) -> DefaultPools {
-    let Some(section) = root.section("ipam", findings) else {
+    let Some(section) = root.table("ipam", &IPAM, findings) else {
         return DefaultPools::docker();
     };
-    section.refuse_others(&["default-address-pools", "plugin-dirs"], &[], findings);
     let Some(entry) = section.entry("default-address-pools") else {
         return DefaultPools::docker();
     };
@@ -91,7 +106,7 @@ pub(super) fn read_pools(root: &Section<'_>, findings: &mut Findings) -> Default
             findings.add(item.span(), "a default pool is a table with base and size", how);
             continue;
         };
-        let pool = Section::new("ipam.default-address-pools", table);
+        let pool = Section::new("ipam.default-address-pools", table).with_keys(&POOL, findings);
         pools.extend(read_pool(&pool, item.span(), findings));
     }
     DefaultPools::new(pools)
@@ -111,7 +126,7 @@ pub(super) fn read_plugin_dirs(root: &Section<'_>, findings: &mut Findings) -> V
     let mut folders = Vec::new();
     for text in texts.iter().take(MAX_PLUGIN_DIRS) {
         let folder = PathBuf::from(*text.get_ref());
-        if folder.is_absolute() {
+        if folder.is_absolute() && !text.get_ref().contains('\0') {
             folders.push(folder);
         } else {
             let message = format!("{:?} is no absolute path", text.get_ref());
@@ -126,8 +141,7 @@ fn read_pool(
     span: Range<usize>,
     findings: &mut Findings,
 ) -> Option<DefaultPool> {
-    pool.refuse_others(&["base", "size"], &[], findings);
-    for key in ["base", "size"] {
+    for key in POOL.needed {
         if pool.entry(key).is_none() {
             let help = "write { base = \"172.18.0.0/16\", size = 24 }";
             findings.add(span.clone(), format_args!("a default pool needs {key:?}"), help);

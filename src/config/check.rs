@@ -86,6 +86,10 @@ impl<'a> Check<'a> {
             let message =
                 format!("address {address} cannot be chosen in the built-in network bridge");
             findings.add(span, message, "leave it out, or declare a network with subnets");
+        } else if self.network(name).is_some_and(has_no_addresses) {
+            let message =
+                format!("address {address} cannot be chosen: network {name} has IPAM driver null");
+            findings.add(span, message, "leave it out, or have addresses given by \"default\"");
         } else if self.network(name).is_some_and(chooses_for_itself) {
             let message =
                 format!("address {address} cannot be chosen: network {name} names no subnets");
@@ -152,7 +156,9 @@ impl<'a> Check<'a> {
             let declared = endpoint.declared().filter(|own| {
                 let chooses = own.ip.is_some() || own.ip6.is_some();
                 let noted = own.network == "bridge"
-                    || self.network(&own.network).is_some_and(chooses_for_itself);
+                    || self
+                        .network(&own.network)
+                        .is_some_and(|own| chooses_for_itself(own) || has_no_addresses(own));
                 present.contains(own.network.as_str()) && !(chooses && noted)
             });
             let Some(declared) = declared else {
@@ -172,6 +178,14 @@ impl<'a> Check<'a> {
             network.spot("subnets").or_else(|| network.spot("ipv6"))
         } else if let Refusal::NoPools { .. } = refusal {
             network.spot("subnets")
+        } else if let Refusal::NoFamily { .. } = refusal {
+            network.spot("ipv4")
+        } else if let Refusal::WithoutIpv4 { subnet, .. } = refusal {
+            network.spot(&subnet.to_string())
+        } else if let Refusal::NotTaken { option, .. } = refusal {
+            network.spot(option).or_else(|| network.spot("mode"))
+        } else if let Refusal::ParentInUse { .. } | Refusal::LoopbackParent = refusal {
+            network.spot("parent")
         } else if let Refusal::SmallMtu { .. } = refusal {
             network.spot("mtu").or_else(|| network.spot("com.docker.network.driver.mtu"))
         } else if let Refusal::Pool { source, .. } = refusal {
@@ -241,6 +255,13 @@ impl<'a> Check<'a> {
             None => help,
         }
     }
+}
+
+/// Whether nobody gives a network addresses.
+fn has_no_addresses(network: &NetworkSource) -> bool {
+    !network.is_broken
+        && network.declared.driver.is_switched()
+        && network.declared.ipam.driver == IpamDriver::Null
 }
 
 /// Whether a network takes its subnet from the default pools.

@@ -8,17 +8,33 @@ use toml::Spanned;
 use weft_frame::MacAddr;
 
 use super::finding::Findings;
+use super::keys::{Form, Keys, Takes, key};
 use super::section::{Alone, Section};
 use crate::cnm::id::{is_device_name, is_name, listed};
 use crate::cnm::{Attach, DeclaredEndpoint};
 
-pub(super) const KEYS: [&str; 10] =
-    ["network", "ip", "ip6", "mac", "aliases", "ifname", "command", "netns", "tap", "qemu"];
-
-const LATER: [(&str, &str); 1] = [("publish", "this version does not publish ports")];
+pub(super) static KEYS: Keys = Keys::new(&[
+    key("network", Takes::Text(Form::ANY)),
+    key("ip", Takes::Text(Form::IPV4)),
+    key("ip6", Takes::Text(Form::IPV6)),
+    key("mac", Takes::Text(Form::MAC)),
+    key("aliases", texts(Form::NAME, 0)),
+    key("ifname", Takes::Text(Form::DEVICE)),
+    key("command", texts(Form::ANY, 1)),
+    key("netns", Takes::Text(Form::WHOLE_PATH)),
+    key("tap", Takes::Text(Form::DEVICE)),
+    key("qemu", Takes::Text(Form::PATH)),
+])
+.needed(&["network"])
+.choice(&ATTACH)
+.later(&[("publish", "this version does not publish ports")]);
 
 /// The keys that say what is at the other end.
 const ATTACH: [&str; 4] = ["command", "netns", "tap", "qemu"];
+
+const fn texts(of: Form, least: usize) -> Takes {
+    Takes::Texts { of, alone: Alone::Refused, least, most: usize::MAX }
+}
 
 /// What the kernel keeps for the path of a socket, less the octet that ends it (`unix(7)`).
 const MAX_SOCKET_PATH: usize = 107;
@@ -65,6 +81,7 @@ pub(super) fn read_all(root: &Section<'_>, findings: &mut Findings) -> Vec<Endpo
         let Some(section) = endpoints.inside(entry, findings) else {
             continue;
         };
+        let section = section.with_keys(&KEYS, findings);
         check_name(entry.key, "an endpoint", entry.key_span.clone(), findings);
         let mut source = read(&section, entry.key, entry.key_span.clone(), findings);
         source.is_broken = findings.len() > before;
@@ -87,7 +104,6 @@ fn read(
     name_span: Range<usize>,
     findings: &mut Findings,
 ) -> EndpointSource {
-    section.refuse_others(&KEYS, &LATER, findings);
     let network = section.text("network", findings).map(|network| owned(&network));
     if section.entry("network").is_none() {
         let message = format!("endpoint {name} has no network");

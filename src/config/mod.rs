@@ -2,7 +2,8 @@
 //!
 //! Reading has three steps. The TOML library turns text into a tree that remembers where each value
 //! stood. The sections (`appliance`, `network`, `endpoint`) read the tree value by value and note
-//! everything that is wrong on the way, instead of stopping at the first. Last, `check` carries the
+//! everything that is wrong on the way, instead of stopping at the first; which keys there are is
+//! declared in [`keys`]' words, from which [`schema`](schema()) tells editors. Last, `check` carries the
 //! whole out on an empty [`Model`](crate::cnm::Model), so the file is held to the very rules that
 //! the running appliance keeps, and puts each refusal at the value it speaks of.
 //!
@@ -24,7 +25,9 @@ mod appliance;
 mod check;
 mod endpoint;
 mod finding;
+mod keys;
 mod network;
+mod schema;
 mod section;
 mod store;
 
@@ -39,11 +42,27 @@ use crate::cnm::Declared;
 pub use appliance::{Appliance, MAX_WORKERS};
 pub use finding::{Finding, Report};
 use finding::{Findings, position};
+use keys::{Form, Keys, Takes, key};
+pub use schema::schema;
 use section::Section;
 pub use store::StorePlace;
 
 /// The largest file that is read: 1 MiB.
 pub const MAX_OCTETS: u64 = 1 << 20;
+
+/// The keys at the top of the file.
+static FILE: Keys = Keys::new(&[
+    key("appliance", Takes::Table(&appliance::KEYS)),
+    key("store", Takes::Table(&store::KEYS)),
+    key("ipam", Takes::Table(&appliance::IPAM)),
+    key("networks", Takes::Map { names: Form::NAME, to: &Takes::Table(&network::KEYS) }),
+    key("endpoints", Takes::Map { names: Form::NAME, to: &Takes::Table(&endpoint::KEYS) }),
+])
+.later(&[
+    ("underlay", "this version has no tunnels"),
+    ("metrics", "this version has no metrics listener"),
+    ("docker", "this version does not serve Docker's plugin protocol"),
+]);
 
 /// What a configuration file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,16 +178,7 @@ impl Config {
     }
 
     fn read(text: &str, root: &DeTable<'_>, findings: &mut Findings) -> Self {
-        let root = Section::new("", root);
-        root.refuse_others(
-            &["appliance", "store", "ipam", "networks", "endpoints"],
-            &[
-                ("underlay", "this version has no tunnels"),
-                ("metrics", "this version has no metrics listener"),
-                ("docker", "this version does not serve Docker's plugin protocol"),
-            ],
-            findings,
-        );
+        let root = Section::new("", root).with_keys(&FILE, findings);
         let appliance = appliance::read(&root, findings);
         let store = store::read(&root, findings);
         let default_address_pools = appliance::read_pools(&root, findings);

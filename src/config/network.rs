@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::finding::Findings;
+use super::keys::{Form, Keys, Takes, key};
 use super::section::{Alone, Entry, Section};
 use crate::cnm::declared::BUILT_IN;
 use crate::cnm::id::{is_name, listed};
@@ -17,25 +18,44 @@ use crate::cnm::{
     DeclaredNetwork, Driver, Ipam, IpamDriver, IpamDriverError, NetworkOptions, SubnetSpec,
 };
 
-pub(super) const KEYS: [&str; 10] = [
-    "driver",
-    "subnets",
-    "gateway",
-    "ip-range",
-    "aux-addresses",
-    "internal",
-    "ipv6",
-    "ipam",
-    "options",
-    "labels",
-];
-
-const LATER: [(&str, &str); 4] = [
+pub(super) static KEYS: Keys = Keys::new(&[
+    key("driver", Takes::Word(drivers)).or("\"bridge\""),
+    key("subnets", texts(Form::SUBNET, MAX_SUBNETS)),
+    key("gateway", texts(Form::ADDRESS, usize::MAX)),
+    key("ip-range", texts(Form::SUBNET, usize::MAX)),
+    key("aux-addresses", Takes::Map { names: Form::ANY, to: &Takes::Text(Form::ADDRESS) }),
+    key("internal", Takes::Truth).or("false"),
+    key("attachable", Takes::Truth).or("false"),
+    key("ipv4", Takes::Truth).or("true"),
+    key("ipv6", Takes::Truth).or("false"),
+    key("ipam", Takes::Either(&[OWN_IPAM, PLUGIN, Takes::Table(&IPAM)])).or("\"default\""),
+    key("options", Takes::Options),
+    key("labels", TEXT_MAP),
+])
+.later(&[
     ("vni", "this version has no tunnels"),
     ("peers", "this version has no tunnels"),
     ("learn-peers", "this version has no tunnels"),
-    ("parent", "this version has no macvlan"),
-];
+]);
+
+fn drivers() -> Vec<&'static str> {
+    Driver::known().into_iter().map(Driver::name).collect()
+}
+
+static IPAM: Keys = Keys::new(&[
+    key("driver", Takes::Either(&[OWN_IPAM, PLUGIN])).or("\"default\""),
+    key("options", TEXT_MAP),
+]);
+
+const OWN_IPAM: Takes = Takes::Word(|| vec!["default", "null"]);
+
+const PLUGIN: Takes = Takes::Text(Form::NAME);
+
+const TEXT_MAP: Takes = Takes::Map { names: Form::ANY, to: &Takes::Text(Form::ANY) };
+
+const fn texts(of: Form, most: usize) -> Takes {
+    Takes::Texts { of, alone: Alone::Allowed, least: 0, most }
+}
 
 /// A network of the file, with where its values stand.
 pub(super) struct NetworkSource {
@@ -68,7 +88,7 @@ pub(super) fn read_all(root: &Section<'_>, findings: &mut Findings) -> Vec<Netwo
     for entry in networks.entries() {
         let before = findings.len();
         let (declared, spots) = match networks.inside(entry, findings) {
-            Some(section) => read(&section, findings),
+            Some(section) => read(&section.with_keys(&KEYS, findings), findings),
             None => Default::default(),
         };
         check_name(entry.key, &entry.key_span, findings);
@@ -97,7 +117,6 @@ fn check_name(name: &str, span: &Range<usize>, findings: &mut Findings) {
 type Spots = Vec<(String, Range<usize>)>;
 
 fn read(section: &Section<'_>, findings: &mut Findings) -> (DeclaredNetwork, Spots) {
-    section.refuse_others(&KEYS, &LATER, findings);
     let mut spots: Spots = section
         .entries()
         .iter()
@@ -109,10 +128,12 @@ fn read(section: &Section<'_>, findings: &mut Findings) -> (DeclaredNetwork, Spo
         driver: driver.unwrap_or_default(),
         subnets,
         internal: section.truth("internal", findings).unwrap_or_default(),
+        attachable: section.truth("attachable", findings).unwrap_or_default(),
+        ipv4: section.truth("ipv4", findings).unwrap_or(true),
         ipv6: section.truth("ipv6", findings).unwrap_or_default(),
         ipam: read_ipam(section, findings),
         options: read_options(section, &mut spots, findings),
-        labels: read_labels(section, findings),
+        labels: read_texts(section, "labels", findings),
     };
     (declared, spots)
 }
@@ -311,10 +332,15 @@ fn read_options(
             }
         };
         spots.push((entry.key.to_owned(), entry.value.span()));
-        if let Err(error) = options.set(entry.key, &value) {
-            let span =
-                if error.is_about_key() { entry.key_span.clone() } else { entry.value.span() };
-            findings.add(span, &error, error.help());
+        let is_text = entry.value.get_ref().is_str();
+        match options.set(entry.key, &value) {
+            Ok(()) if is_text || NetworkOptions::takes_numbers_and_truth(entry.key) => {}
+            Ok(()) => entry.mistyped("a string", "write it in quotes", findings),
+            Err(error) => {
+                let span =
+                    if error.is_about_key() { entry.key_span.clone() } else { entry.value.span() };
+                findings.add(span, &error, error.help());
+            }
         }
     }
     options
@@ -327,18 +353,21 @@ fn read_ipam(section: &Section<'_>, findings: &mut Findings) -> Ipam {
     };
     let (name, options) = match entry.value.get_ref() {
         DeValue::Table(_) => {
-            let Some(table) = section.inside(entry, findings) else {
+            let Some(table) = section.table("ipam", &IPAM, findings) else {
                 return Ipam::default();
             };
-            table.refuse_others(&["driver", "options"], &[], findings);
             (table.text("driver", findings), read_texts(&table, "options", findings))
         }
-        DeValue::String(_)
-        | DeValue::Integer(_)
+        DeValue::String(_) => (entry.as_text(findings), BTreeMap::new()),
+        DeValue::Integer(_)
         | DeValue::Float(_)
         | DeValue::Boolean(_)
         | DeValue::Datetime(_)
-        | DeValue::Array(_) => (entry.as_text(findings), BTreeMap::new()),
+        | DeValue::Array(_) => {
+            let help = "write ipam = \"NAME\", or ipam = { driver = \"NAME\", options = {} }";
+            entry.mistyped("a string or a table", help, findings);
+            (None, BTreeMap::new())
+        }
     };
     let Some(name) = name else {
         return Ipam { options, ..Ipam::default() };
@@ -351,11 +380,7 @@ fn read_ipam(section: &Section<'_>, findings: &mut Findings) -> Ipam {
     Ipam { driver, options }
 }
 
-fn read_labels(section: &Section<'_>, findings: &mut Findings) -> BTreeMap<String, String> {
-    read_texts(section, "labels", findings)
-}
-
-/// A table of texts.
+/// A table of strings with keys of the writer's choice.
 fn read_texts(
     section: &Section<'_>,
     key: &str,

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::finding::Findings;
+use super::keys::Keys;
 use crate::cnm::id::{listed, nearest};
 
 /// A value of the file, with where it stands.
@@ -19,6 +20,8 @@ pub(super) type Value<'a> = Spanned<DeValue<'a>>;
 pub(super) struct Section<'a> {
     /// The keys that lead to it, joined by dots; empty for the file as a whole.
     path: String,
+    /// The keys that it may have; `None` when the writer chooses them.
+    keys: Option<&'static Keys>,
     entries: Vec<Entry<'a>>,
 }
 
@@ -37,10 +40,27 @@ impl<'a> Section<'a> {
         };
         let mut entries: Vec<Entry<'a>> = table.iter().map(entry).collect();
         entries.sort_by_key(|entry| entry.key_span.start);
-        Self { path: path.into(), entries }
+        Self { path: path.into(), keys: None, entries }
     }
 
-    /// The table under `key`, if there is one.
+    /// A table with these keys; others are noted.
+    pub(super) fn with_keys(mut self, keys: &'static Keys, findings: &mut Findings) -> Self {
+        self.keys = Some(keys);
+        self.refuse_others(keys, findings);
+        self
+    }
+
+    /// The table with these keys under `key`, if there is one.
+    pub(super) fn table(
+        &self,
+        key: &str,
+        keys: &'static Keys,
+        findings: &mut Findings,
+    ) -> Option<Section<'a>> {
+        Some(self.section(key, findings)?.with_keys(keys, findings))
+    }
+
+    /// The table under `key`, if there is one, with keys of the writer's choice.
     pub(super) fn section(&self, key: &str, findings: &mut Findings) -> Option<Section<'a>> {
         self.inside(self.entry(key)?, findings)
     }
@@ -62,20 +82,16 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn entry(&self, key: &str) -> Option<&Entry<'a>> {
+        debug_assert!(self.keys.is_none_or(|keys| keys.has(key)), "{key} is not declared");
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// Notes every key that is neither in `known` nor in `later`, and those of `later` as what this
-    /// version does not have.
-    pub(super) fn refuse_others(
-        &self,
-        known: &[&str],
-        later: &[(&str, &str)],
-        findings: &mut Findings,
-    ) {
-        for entry in self.entries.iter().filter(|entry| !known.contains(&entry.key)) {
+    /// Notes every key that is not known, and those of a later version as what this one does not
+    /// have.
+    fn refuse_others(&self, keys: &Keys, findings: &mut Findings) {
+        for entry in self.entries.iter().filter(|entry| !keys.has(entry.key)) {
             let span = entry.key_span.clone();
-            if let Some((key, why)) = later.iter().find(|(key, _)| *key == entry.key) {
+            if let Some((key, why)) = keys.later.iter().find(|(key, _)| *key == entry.key) {
                 findings.add(span, format_args!("{key:?} is not in this version"), Without(why));
                 continue;
             }
@@ -84,10 +100,11 @@ impl<'a> Section<'a> {
             } else {
                 format!("unknown key {:?} in [{}]", entry.key, self.path)
             };
-            match nearest(entry.key, known.iter().copied()) {
-                Some(near) => findings.add(span, message, format_args!("did you mean {near:?}?")),
-                None => findings.add(span, message, format_args!("the keys are {}", listed(known))),
-            }
+            let help = match nearest(entry.key, keys.names()) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => format!("the keys are {}", listed(keys.names())),
+            };
+            findings.add(span, message, help);
         }
     }
 

@@ -3,10 +3,17 @@
 use std::path::PathBuf;
 
 use super::finding::Findings;
+use super::keys::{Form, Keys, Takes, key};
 use super::section::Section;
 
 /// The kinds of store.
 const KINDS: [&str; 2] = ["embedded", "memory"];
+
+pub(super) static KEYS: Keys = Keys::new(&[
+    key("kind", Takes::Word(|| KINDS.to_vec())).or("\"embedded\""),
+    key("folder", Takes::Text(Form::PATH)),
+])
+.later(&[("endpoints", "this version keeps state on one host only")]);
 
 /// Where what exists is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,12 +28,7 @@ pub enum StorePlace {
 }
 
 pub(super) fn read(root: &Section<'_>, findings: &mut Findings) -> StorePlace {
-    let Some(section) = root.section("store", findings) else { return StorePlace::Usual };
-    section.refuse_others(
-        &["kind", "folder"],
-        &[("endpoints", "this version keeps state on one host only")],
-        findings,
-    );
+    let Some(section) = root.table("store", &KEYS, findings) else { return StorePlace::Usual };
     let kind = section.text("kind", findings);
     let folder = section.text("folder", findings);
     if let Some(kind) = kind.as_ref().filter(|kind| !KINDS.contains(kind.get_ref())) {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::*;
-use crate::cnm::{Attach, Driver, NetworkOptions};
+use crate::cnm::{Attach, Driver, Ipam, IpamDriver, NetworkOptions};
 
 const EVERY_KEY: &str = include_str!("../../config/weft.toml");
 
@@ -20,27 +20,19 @@ fn an_empty_file_says_what_the_defaults_are() {
 }
 
 #[test]
-fn the_example_with_every_key_has_every_key() {
-    let keys = network::KEYS.into_iter().chain(endpoint::KEYS);
-    let options = NetworkOptions::default().pairs();
-    let others = ["name", "workers", "default-address-pools", "base", "size"];
-    for key in keys.chain(options.iter().map(|(key, _)| *key)).chain(others) {
-        let is_there = EVERY_KEY
-            .lines()
-            .any(|line| !line.starts_with('#') && line.contains(key) && line.contains(['=', '[']));
-        assert!(is_there, "{key}");
-    }
-}
-
-#[test]
 fn a_file_is_read_into_what_it_declares() {
     let config = parse(EVERY_KEY).unwrap();
     assert_eq!(config.appliance.name.as_deref(), Some("laptop"));
     assert_eq!(config.appliance.workers, Some(2));
     assert_eq!(config.default_address_pools.entries().len(), 2);
+    assert_eq!(config.store, StorePlace::Folder(PathBuf::from("/var/lib/weft")));
 
     let blue = &config.declared.networks["blue"];
     assert_eq!((blue.driver, blue.internal, blue.ipv6), (Driver::Bridge, false, true));
+    assert_eq!((blue.attachable, blue.ipv4, blue.ipam.clone()), (false, true, Ipam::default()));
+    let lab = &config.declared.networks["lab"].ipam;
+    assert_eq!(lab.driver, IpamDriver::Remote("custom-ipam".to_owned()));
+    assert_eq!(lab.options["tenant"], "lab");
     let options = [("storm-control", "1000/s")];
     assert_eq!(blue.options, NetworkOptions::parse(options).unwrap());
     let [v4, v6] = blue.subnets.as_slice() else {
@@ -89,6 +81,22 @@ fn a_network_that_names_its_subnet_has_it_whatever_others_take() {
                 [endpoints.a]\nnetwork = \"n\"\ncommand = [\"true\"]\n\
                 [endpoints.b]\nnetwork = \"n\"\nip = \"10.0.0.2\"\ncommand = [\"true\"]\n";
     assert!(parse(text).is_ok());
+}
+
+#[test]
+fn who_gives_addresses_is_a_word_or_a_table() {
+    let ipam = |value: &str| {
+        let config = parse(&format!("[networks.n]\nipam = {value}")).unwrap();
+        config.declared.networks["n"].ipam.clone()
+    };
+    let null = |options: &[(&str, &str)]| Ipam {
+        driver: IpamDriver::Null,
+        options: options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+    };
+    assert_eq!(ipam("'default'"), Ipam::default());
+    assert_eq!(ipam("{}"), Ipam::default());
+    assert_eq!(ipam("'null'"), null(&[]));
+    assert_eq!(ipam("{ driver = 'null', options = { a = '1' } }"), null(&[("a", "1")]));
 }
 
 #[test]

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use super::failure::Rejected;
 use super::managed::Managed;
 use super::remote::{Grants, Source};
+use super::uplinks::open_parent;
 use super::{Control, State, durable, new_id, unix_millis};
-use crate::cnm::options::{LiveOptions, NetworkOptions};
 use crate::cnm::plan::{Change, plan};
 use crate::cnm::{Declared, Edit, EndpointSpec, Id, Model, NetworkSpec, Origin};
 use crate::config::Config;
 use crate::plugin::grant::EndpointWish;
+use crate::port::packet::Packet;
 
 impl Control {
     /// Reads the file again and applies what is different. A file with an error changes nothing.
@@ -219,8 +220,8 @@ enum Effect {
     Nothing,
     Retract(String),
     RemoveSwitch(Id),
-    UpdateSwitch(Id, LiveOptions),
-    AddSwitch(Id, Box<NetworkOptions>),
+    UpdateSwitch(Id),
+    AddSwitch(Id, Option<Packet>),
 }
 
 /// Carries a change out on the model.
@@ -242,20 +243,17 @@ fn edit(model: &mut Model, change: &Change, granted: &mut Granted) -> Result<Eff
             let id = model.resolve(name)?.id;
             let update = to.clone();
             model.apply(Edit::UpdateNetwork { network: name.clone(), update })?;
-            Effect::UpdateSwitch(id, to.options)
+            Effect::UpdateSwitch(id)
         }
         Change::AddNetwork { name, network } => {
-            let spec = match granted.networks.remove(name) {
+            let mut spec = match granted.networks.remove(name) {
                 Some(spec) => spec,
                 None => network.spec(name, fresh_id()?, unix_millis()),
             };
             let id = spec.id;
+            let packet = open_parent(&mut spec)?;
             model.apply(Edit::AddNetwork(spec))?;
-            if network.driver.is_switched() {
-                Effect::AddSwitch(id, Box::new(network.options))
-            } else {
-                Effect::Nothing
-            }
+            Effect::AddSwitch(id, packet)
         }
         Change::AddEndpoint { name, endpoint } => {
             let spec = match granted.endpoints.remove(name) {
@@ -335,8 +333,12 @@ impl State {
             Effect::Nothing => {}
             Effect::Retract(name) => self.retract(&name),
             Effect::RemoveSwitch(id) => self.network_removed(id),
-            Effect::UpdateSwitch(id, options) => self.runtime.update_switch(id, options),
-            Effect::AddSwitch(id, options) => self.runtime.add_switch(id, &options),
+            Effect::UpdateSwitch(id) => {
+                if let Some(network) = self.model.network(id) {
+                    self.runtime.update_switch(id, network.options.live);
+                }
+            }
+            Effect::AddSwitch(id, packet) => self.add_switch(id, packet),
         }
     }
 

@@ -40,7 +40,9 @@ impl From<Refusal> for Rejected {
             | Refusal::IdTaken { .. }
             | Refusal::AddressTaken { .. }
             | Refusal::MacTaken { .. }
-            | Refusal::Overlap { .. } => 409,
+            | Refusal::Overlap { .. }
+            | Refusal::ParentInUse { .. }
+            | Refusal::PassthruTaken { .. } => 409,
             Refusal::NetworkInUse { .. } | Refusal::BuiltIn { .. } => 403,
             _ => 400,
         };

@@ -20,6 +20,7 @@ mod replay;
 pub mod sandboxes;
 pub mod tables;
 mod turn;
+mod uplinks;
 mod winding_down;
 
 use std::collections::BTreeMap;
@@ -138,7 +139,7 @@ impl Control {
         };
         let mut seed = [0; 8];
         fill_random(&mut seed)?;
-        let mut runtime = Runtime::start(settings.workers, u64::from_ne_bytes(seed))?;
+        let runtime = Runtime::start(settings.workers, u64::from_ne_bytes(seed))?;
         let taken = crate::sandbox::link::host_subnets().unwrap_or_default();
         let pools = settings.default_pools.clone().with_ula(global_id()?);
         let mut model = Model::empty(pools, taken);
@@ -147,14 +148,11 @@ impl Control {
         model.build_in(built_ins);
         restored.writes.extend(durable::writes(&model));
         model.settle();
-        for network in model.networks().filter(|network| network.driver.is_switched()) {
-            runtime.add_switch(network.id, &network.options);
-        }
         let mut names = Names::default();
         for sandbox in restored.awaited.values() {
             names.take(&sandbox.name);
         }
-        let state = State {
+        let mut state = State {
             model,
             runtime,
             sandboxes: BTreeMap::new(),
@@ -171,6 +169,7 @@ impl Control {
             ending: false,
             idle_since: Instant::now(),
         };
+        state.add_switches();
         let given = state.model.networks().filter_map(|network| network.ipam.driver.plugin());
         let drivers = given.map(str::to_owned).collect();
         let plugins = Plugins::found_in(settings.plugin_dirs.clone());

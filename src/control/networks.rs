@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::failure::Rejected;
 use super::remote::Grants;
+use super::uplinks::open_parent;
 use super::{Control, State};
 use crate::cnm::{Edit, Id, Network, NetworkSpec, Origin};
 use crate::sandbox::link::host_subnets;
@@ -15,7 +16,7 @@ impl Control {
     /// Makes a network and its switch.
     ///
     /// # Errors
-    /// The rule that the network would break.
+    /// The rule that the network would break, or what is wrong with its parent.
     pub(crate) async fn create_network(&self, mut spec: NetworkSpec) -> Result<Id, Rejected> {
         let control = self.clone();
         // Carried to its end, so that nothing of a plugin's is lost with whoever does not wait.
@@ -30,8 +31,9 @@ impl Control {
         created.await.map_err(|error| Rejected::new(500, error.to_string()))?
     }
 
-    async fn add_network(&self, spec: NetworkSpec) -> Result<Id, Rejected> {
-        let (id, name, options, driver) = (spec.id, spec.name.clone(), spec.options, spec.driver);
+    async fn add_network(&self, mut spec: NetworkSpec) -> Result<Id, Rejected> {
+        let packet = open_parent(&mut spec)?;
+        let (id, name, driver) = (spec.id, spec.name.clone(), spec.driver);
         let edit = move |state: &mut State| {
             // Interfaces of the host come and go; subnets from the default pools keep clear of
             // those that are there now.
@@ -43,9 +45,7 @@ impl Control {
             Ok(())
         };
         self.turn(edit, move |state, ()| {
-            if driver.is_switched() {
-                state.runtime.add_switch(id, &options);
-            }
+            state.add_switch(id, packet);
             tracing::info!(network = name, %driver, "network made");
             id
         })

@@ -340,6 +340,7 @@ impl State {
             addresses: endpoint.addresses.clone(),
             mtu: network.options.mtu,
             ifname: endpoint.ifname.clone().unwrap_or(ifname),
+            routers: network.routers(endpoint),
             port: driver.is_switched(),
             host: driver == Driver::Host,
         };

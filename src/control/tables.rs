@@ -1,5 +1,6 @@
 //! The live tables: what `weft ps`, `weft status` and `weft show` print.
 
+use super::uplinks::uplink_name;
 use super::{Control, State};
 use crate::api::shapes::{DropLine, FdbLine, PortLine, SandboxLine, Status};
 use crate::cnm::Id;
@@ -29,6 +30,7 @@ impl Control {
             sandboxes: state.sandboxes.len(),
             endpoints: state.model.endpoints().count(),
             resident_kib: resident_kib(),
+            uplinks: state.uplink_lines(),
         }
     }
 
@@ -61,6 +63,7 @@ impl Control {
                 Some(line)
             })
             .collect();
+        lines.extend(state.uplink_ports());
         lines.sort_by_key(|line| line.port);
         for network in state.model.networks() {
             let past = state.runtime.past_totals(network.id);
@@ -99,6 +102,14 @@ impl Control {
             let port = attached.port.map(PortId::get);
             let network = &attached.assigned.network;
             lines.extend(drop_lines(port, &sandbox.name, network, &totals));
+        }
+        for uplink in state.runtime.uplinks() {
+            let network = state.model.network(uplink.network).map(|network| &network.name);
+            let totals = state.runtime.port_totals(uplink.port);
+            if let (Some(network), Some((totals, _))) = (network, totals) {
+                let port = Some(uplink.port.get());
+                lines.extend(drop_lines(port, &uplink_name(&uplink), network, &totals));
+            }
         }
         for network in state.model.networks() {
             if let Some(past) = state.runtime.past_totals(network.id) {
@@ -153,7 +164,7 @@ fn sandbox_line(sandbox: &Sandbox) -> SandboxLine {
     }
 }
 
-fn port_line(network: &str, sandbox: &str, totals: &Totals) -> PortLine {
+pub(super) fn port_line(network: &str, sandbox: &str, totals: &Totals) -> PortLine {
     PortLine {
         port: None,
         network: network.to_owned(),

@@ -1,7 +1,8 @@
 //! Where frames enter and leave the appliance.
 //!
 //! A [`Port`] is a descriptor that frames are read from and written to, and the counters of what
-//! passed. There are two kinds: a [`Tap`](PortKind::Tap), which takes superframes as they are, and a
+//! passed. There are three kinds: a [`Tap`](PortKind::Tap) and an interface of the host's
+//! ([`Packet`](PortKind::Packet)), which take superframes as they are, and a
 //! [`Stream`](PortKind::Stream) socket to a virtual machine, which takes plain frames only.
 //!
 //! A port is read by one worker, its owner, and may be written by any. Writing to a TAP needs no
@@ -9,6 +10,7 @@
 //! its own.
 
 pub mod counters;
+pub mod packet;
 pub mod stream;
 
 use std::io;
@@ -22,6 +24,7 @@ use weft_switch::{DropReason, PortId};
 
 use crate::sys;
 use counters::Counters;
+use packet::Packet;
 use stream::Stream;
 
 /// Says that a positioned read or write is none.
@@ -53,6 +56,8 @@ pub enum PortKind {
     Tap(OwnedFd),
     /// A stream socket that speaks QEMU's framing.
     Stream(Stream),
+    /// An interface of the host's, by which a network is part of a larger one.
+    Packet(Packet),
 }
 
 /// Why a descriptor was refused as a port.
@@ -101,6 +106,16 @@ impl Port {
         }
         rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
         Ok(Self::new(id, mtu, workers, PortKind::Stream(Stream::new(fd))))
+    }
+
+    /// Takes an interface of the host's. One that is not there is gone from the start.
+    pub fn packet(id: PortId, mtu: u16, workers: usize, packet: Packet) -> Self {
+        let is_there = packet.facts().is_some();
+        let port = Self::new(id, mtu, workers, PortKind::Packet(packet));
+        if !is_there {
+            port.mark_gone();
+        }
+        port
     }
 
     fn new(id: PortId, mtu: u16, workers: usize, kind: PortKind) -> Self {
@@ -201,6 +216,7 @@ impl Port {
                 reason
             }),
             PortKind::Stream(stream) => stream.transmit(frame, offload, scratch),
+            PortKind::Packet(packet) => packet.transmit(frame, offload),
         }
     }
 }
@@ -210,6 +226,7 @@ impl AsFd for Port {
         match &self.kind {
             PortKind::Tap(tap) => tap.as_fd(),
             PortKind::Stream(stream) => stream.as_fd(),
+            PortKind::Packet(packet) => packet.as_fd(),
         }
     }
 }

@@ -39,22 +39,20 @@ impl Path {
                 self.transmit(picture, egress, packet, offload);
             }
             Ok((Verdict::Flood, offload)) => {
-                let mut copies = 0;
-                for egress in picture.topology.flood(ingress.id) {
-                    copies += 1;
-                    self.transmit(picture, egress, packet, offload);
-                }
-                counters.flooded(copies);
+                counters.flooded(self.flood(picture, ingress.id, None, packet, offload));
+            }
+            Ok((Verdict::FloodExcept(sender), offload)) => {
+                counters.flooded(self.flood(picture, ingress.id, Some(sender), packet, offload));
             }
             Ok((Verdict::Drop(reason), _)) | Err(reason) => counters.dropped(reason),
         }
     }
 
-    /// Counts a frame that came in and could not be read.
-    pub fn unreadable(&self, ingress: &Port) {
+    /// Counts a frame of `octets` that came in and is not for the switch to decide about.
+    pub fn refuse(&self, ingress: &Port, octets: usize, reason: DropReason) {
         let counters = ingress.counters(self.worker);
-        counters.received(0);
-        counters.dropped(DropReason::BadOffload);
+        counters.received(octets);
+        counters.dropped(reason);
     }
 
     fn decide(
@@ -70,6 +68,19 @@ impl Path {
         }
         let offload = header.check(frame).map_err(|_| DropReason::BadOffload)?;
         Ok((Switch::new(&picture.topology).forward(ingress, frame, now), offload))
+    }
+
+    /// Sends a copy to each port that a flood reaches; how many that were.
+    fn flood(
+        &mut self,
+        picture: &Picture,
+        ingress: PortId,
+        except: Option<PortId>,
+        packet: &[u8],
+        offload: Offload,
+    ) -> u64 {
+        let reached = picture.topology.flood(ingress).filter(|egress| Some(*egress) != except);
+        reached.map(|egress| self.transmit(picture, egress, packet, offload)).count() as u64
     }
 
     /// Sends one copy and counts it at the port it goes to.

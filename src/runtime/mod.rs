@@ -10,6 +10,7 @@ pub mod clock;
 pub mod closer;
 pub mod decide;
 pub mod picture;
+pub mod uplink;
 pub mod worker;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,7 +22,7 @@ use arc_swap::ArcSwap;
 use weft_frame::MacAddr;
 use weft_switch::{
     Binding, DropReason, Entry, Fdb, Group, Guard, NetworkId, PortConfig, PortId, StormControl,
-    Topology,
+    Topology, UplinkMode,
 };
 
 use crate::cnm::Id;
@@ -32,6 +33,7 @@ use balance::{Burden, Watch};
 use clock::Clock;
 use closer::{Closer, Past};
 use picture::{Picture, Published};
+use uplink::UplinkState;
 use worker::Handle;
 
 /// The split-horizon group of endpoints that may not reach each other.
@@ -48,6 +50,8 @@ pub enum Medium {
     Tap,
     /// A stream socket with QEMU's framing.
     Stream,
+    /// An interface of the host's: the network's way out.
+    Uplink(UplinkMode),
 }
 
 /// The station behind a port.
@@ -68,6 +72,9 @@ pub enum AddPortError {
     /// The descriptor is no port.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// An uplink is no endpoint's port.
+    #[error("an uplink is no port of an endpoint")]
+    NotEndpoint,
     /// The network has no switch.
     #[error("the network has no switch")]
     NoSwitch,
@@ -86,6 +93,7 @@ pub struct Runtime {
     /// The switches with ports, by the numbers that the picture has them under.
     live: BTreeMap<NetworkId, Id>,
     ports: BTreeMap<PortId, PortState>,
+    uplinks: BTreeMap<Id, UplinkState>,
     /// Numbers of ports that a worker may still hold.
     retired: HashMap<PortId, (Weak<Port>, Arc<Fdb>)>,
     last_number: u16,
@@ -143,6 +151,7 @@ impl Runtime {
             switches: BTreeMap::new(),
             live: BTreeMap::new(),
             ports: BTreeMap::new(),
+            uplinks: BTreeMap::new(),
             retired: HashMap::new(),
             last_number: 0,
             watch: Watch::default(),
@@ -185,8 +194,9 @@ impl Runtime {
         }
     }
 
-    /// Removes a network's switch. Its ports must have gone before.
+    /// Removes a network's switch and its uplink. Its other ports must have gone before.
     pub fn remove_switch(&mut self, network: Id) {
+        self.remove_uplink(network);
         let live = self.switches.remove(&network).and_then(|switch| switch.live);
         if let Some(live) = live {
             self.live.remove(&live.number);
@@ -204,13 +214,24 @@ impl Runtime {
         station: Station,
         descriptor: OwnedFd,
     ) -> Result<PortId, AddPortError> {
+        let medium = station.medium;
+        self.insert_port(network, station, |id, mtu, workers| match medium {
+            Medium::Tap => Ok(Port::tap(id, mtu, workers, descriptor)?),
+            Medium::Stream => Ok(Port::stream(id, mtu, workers, descriptor)?),
+            Medium::Uplink(_) => Err(AddPortError::NotEndpoint),
+        })
+    }
+
+    /// Makes a port, by its number, its MTU and the number of workers, and shows it to them.
+    fn insert_port(
+        &mut self,
+        network: Id,
+        station: Station,
+        make: impl FnOnce(PortId, u16, usize) -> Result<Port, AddPortError>,
+    ) -> Result<PortId, AddPortError> {
         let id = self.free_number().ok_or(AddPortError::NoNumber)?;
         let switch = self.switches.get_mut(&network).ok_or(AddPortError::NoSwitch)?;
-        let count = self.workers.len();
-        let port = match station.medium {
-            Medium::Tap => Port::tap(id, switch.mtu, count, descriptor)?,
-            Medium::Stream => Port::stream(id, switch.mtu, count, descriptor)?,
-        };
+        let port = make(id, switch.mtu, self.workers.len())?;
         self.last_number = id.get();
         let live = switch.live.get_or_insert_with(|| {
             let number = free_network(&self.live);
@@ -249,8 +270,9 @@ impl Runtime {
     }
 
     /// Does what has to be done from time to time: ages the FDBs, frees the numbers of ports that
-    /// nobody holds any more. To be called about once a second.
+    /// nobody holds any more, sees to the parents. To be called about once a second.
     pub fn tick(&mut self) {
+        self.tend_uplinks();
         self.balance();
         let now = self.clock.now();
         for id in self.live.values() {
@@ -298,9 +320,14 @@ impl Runtime {
         self.publish();
     }
 
-    /// The ports whose other side has gone.
+    /// The ports of endpoints whose other side has gone.
     pub fn gone_ports(&self) -> Vec<PortId> {
-        self.ports.values().filter(|s| s.port.is_gone()).map(|s| s.port.id).collect()
+        let is_endpoint = |state: &&PortState| match state.station.medium {
+            Medium::Tap | Medium::Stream => true,
+            Medium::Uplink(_) => false,
+        };
+        let endpoints = self.ports.values().filter(is_endpoint);
+        endpoints.filter(|s| s.port.is_gone()).map(|s| s.port.id).collect()
     }
 
     /// What a port has counted, and the worker that reads it.
@@ -379,6 +406,11 @@ fn free_network(live: &BTreeMap<NetworkId, Id>) -> NetworkId {
 
 /// What the switch has to know of a port.
 fn config(network: NetworkId, switch: &SwitchState, state: &PortState) -> PortConfig {
+    let open =
+        PortConfig { storm: state.storm.clone(), mtu: switch.mtu, ..PortConfig::open(network) };
+    if let Medium::Uplink(mode) = state.station.medium {
+        return PortConfig { uplink: Some(mode), ..open };
+    }
     let guard = match switch.options.spoof {
         Spoof::Allow => Guard::Off,
         Spoof::Deny => {
@@ -391,14 +423,15 @@ fn config(network: NetworkId, switch: &SwitchState, state: &PortState) -> PortCo
         group: switch.options.isolated.then_some(ISOLATED),
         isolated: switch.options.isolated,
         guard,
-        storm: state.storm.clone(),
-        mtu: switch.mtu,
-        ..PortConfig::open(network)
+        ..open
     }
 }
 
 /// With the guard on, the place of a station is known and need not be learned.
 fn pin_station(fdb: &Fdb, station: &Station, port: PortId, spoof: Spoof) {
+    if let Medium::Uplink(_) = station.medium {
+        return;
+    }
     match spoof {
         Spoof::Allow => {
             fdb.remove_static(station.mac);

@@ -21,11 +21,12 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
 use rustix::process::Pid;
-use weft_switch::{Instant, PortId};
+use weft_switch::{DropReason, Instant, PortId};
 
 use super::clock::Clock;
 use super::decide::{Path, SLOT};
 use super::picture::{Picture, Published};
+use crate::port::packet::{Arrival, Packet};
 use crate::port::stream::Stream;
 use crate::port::{Port, PortKind};
 use crate::sys;
@@ -212,6 +213,10 @@ impl Worker {
                 let buffer = &mut self.buffer;
                 read_tap(&mut self.path, picture, port, tap, buffer, budget, now)
             }
+            PortKind::Packet(packet) => {
+                let buffer = &mut self.buffer;
+                read_packet(&mut self.path, picture, port, packet, buffer, budget, now)
+            }
             PortKind::Stream(stream) => {
                 if flags.contains(EventFlags::OUT) {
                     // A peer that hung up shows in the read below.
@@ -260,7 +265,7 @@ impl Worker {
 
     fn register(&mut self, port: &Arc<Port>) {
         let flags = match &port.kind {
-            PortKind::Tap(_) => EventFlags::IN,
+            PortKind::Tap(_) | PortKind::Packet(_) => EventFlags::IN,
             PortKind::Stream(_) => {
                 // What a former reader left in the buffer is no event.
                 self.unfinished.push(port.id);
@@ -314,7 +319,35 @@ fn read_tap(
             Err(Errno::AGAIN | Errno::INTR) => break,
             Err(Errno::BADFD | Errno::BADF | Errno::NODEV) => return Found::End,
             // The kernel could not describe the frame to us and has let go of it.
-            Err(_) => path.unreadable(port),
+            Err(_) => path.refuse(port, 0, DropReason::BadOffload),
+        }
+    }
+    Found::Less
+}
+
+/// Takes up to `budget` frames from an interface of the host's.
+fn read_packet(
+    path: &mut Path,
+    picture: &Picture,
+    port: &Port,
+    packet: &Packet,
+    buffer: &mut [u8],
+    budget: usize,
+    now: Instant,
+) -> Found {
+    for _ in 0..budget {
+        match packet.receive(buffer) {
+            Ok(Arrival::Own(len)) => path.take(picture, port, &buffer[..len], now),
+            Ok(Arrival::Foreign(len)) => path.refuse(port, len, DropReason::Stranger),
+            Ok(Arrival::Giant(len)) => path.refuse(port, len, DropReason::Giant),
+            Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
+                // An interface that is down may come up again, and whether it is still there is
+                // looked at elsewhere.
+                Some(Errno::AGAIN | Errno::INTR | Errno::NETDOWN) => break,
+                // The kernel could not describe the frame to us and has let go of it.
+                Some(Errno::INVAL) => path.refuse(port, 0, DropReason::BadOffload),
+                _ => return Found::End,
+            },
         }
     }
     Found::Less

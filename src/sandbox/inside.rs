@@ -23,7 +23,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, waitpid};
+use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, waitpid};
 
 use super::fdpass;
 use super::identity::{self, Caller};
@@ -119,6 +119,8 @@ fn set_up(plan: &Plan, control: BorrowedFd<'_>) -> Result<(), InsideError> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|errno| during("asking to end with weft", errno))?;
     if let Some(caller) = plan.maps {
+        // To a program with file capabilities, its own maps in /proc do not belong.
+        let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
         caller.map(plan.as_root).map_err(|error| during("mapping the user", error))?;
     }
     if plan.shares_host {
@@ -181,7 +183,12 @@ pub fn configure(links: &mut Links, name: &str, interface: &Assigned) -> Result<
     for address in &interface.addresses {
         step(&format!("adding the address {address}"), links.add_address(index, *address))?;
     }
-    step("bringing up", links.up(index))
+    step("bringing up", links.up(index))?;
+    for router in &interface.routers {
+        // Another network's may be there already, and stays.
+        step(&format!("adding the route to {router}"), links.add_default_route(index, *router))?;
+    }
+    Ok(())
 }
 
 /// Removes the interface `name` of this thread's namespace; one that is not there is removed.

@@ -6,6 +6,7 @@
 //! | call | in | why it cannot be safe code elsewhere |
 //! | --- | --- | --- |
 //! | `ioctl(TUNSETIFF, …)` | [`tap`] | a structure whose layout only the request number tells |
+//! | `setsockopt`, `bind`, `recvmsg`, `ioctl(SIOCGIF…)` | [`packet`] | structures, and control messages whose kind tells their layout |
 //! | `clone`, `_exit` | [`process`] | one thread goes on in the child |
 //! | `sched_setscheduler` | [`process`] | a structure that grew over time |
 //! | `pthread_sigmask`, `signalfd` | [`process`] | the mask belongs to the whole thread |
@@ -14,5 +15,6 @@
 //! answer into `io::Result`.
 #![allow(unsafe_code)]
 
+pub mod packet;
 pub mod process;
 pub mod tap;

@@ -42,6 +42,12 @@ pub enum DropReason {
     SplitHorizon,
     /// The station it is for is behind an endpoint that this one is isolated from.
     Isolated,
+    /// An endpoint of a network with an uplink sent it tagged, which would be in another VLAN outside.
+    Tagged,
+    /// It came by the uplink, and is for no station of the network, or of another VLAN.
+    Stranger,
+    /// It came by the uplink from one of the network's own stations: sent back, or forged.
+    Reflected,
     /// It would be flooded, and its port has used up its allowance.
     Storm,
     /// It would be flooded, and there is no other port to flood it to.
@@ -72,6 +78,9 @@ impl DropReason {
         Self::Hairpin,
         Self::SplitHorizon,
         Self::Isolated,
+        Self::Tagged,
+        Self::Stranger,
+        Self::Reflected,
         Self::Storm,
         Self::Alone,
         Self::TooBig,
@@ -105,6 +114,9 @@ impl DropReason {
             Self::Hairpin => "hairpin",
             Self::SplitHorizon => "split-horizon",
             Self::Isolated => "isolated",
+            Self::Tagged => "tagged",
+            Self::Stranger => "stranger",
+            Self::Reflected => "reflected",
             Self::Storm => "storm",
             Self::Alone => "alone",
             Self::TooBig => "too-big",
@@ -142,6 +154,18 @@ impl DropReason {
                 "The destination is behind another tunnel, and tunnels never feed each other."
             }
             Self::Isolated => "The network isolates the sender from the destination.",
+            Self::Tagged => {
+                "The endpoint sent a frame with a VLAN tag, and might reach another VLAN beyond the \
+                 uplink."
+            }
+            Self::Stranger => {
+                "The uplink brought a frame that is for no station of this network, or is of \
+                 another VLAN."
+            }
+            Self::Reflected => {
+                "The uplink brought back what a station of this network had sent, which its mode \
+                 does not let in."
+            }
             Self::Storm => "The port has flooded more than storm control allows.",
             Self::Alone => "The frame is for everyone, and there is nobody else it may go to.",
             Self::TooBig => "The frame is too big for the port it would leave by.",
@@ -167,6 +191,9 @@ impl DropReason {
             | Self::Hairpin
             | Self::SplitHorizon
             | Self::Isolated
+            | Self::Tagged
+            | Self::Stranger
+            | Self::Reflected
             | Self::Storm
             | Self::Alone => Stage::Ingress,
             Self::TooBig | Self::QueueFull | Self::PortDown | Self::PortGone | Self::Rejected => {

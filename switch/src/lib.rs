@@ -26,7 +26,8 @@
 //! port's [`Guard`], and is not for neighbouring switches only. Then its source is learned and its
 //! destination looked up. What is known leaves by one port, unless that is where it came from or
 //! lies in the same split-horizon [`Group`]; what is unknown or for many is flooded, as far as
-//! [`StormControl`] allows.
+//! [`StormControl`] allows. A network with an [uplink] is a part of a larger one, and has rules of
+//! its own from there on.
 //!
 //! # What holds
 //!
@@ -58,6 +59,7 @@ mod table;
 mod tally;
 pub mod time;
 pub mod topology;
+pub mod uplink;
 
 pub use drops::{DropReason, Stage};
 pub use fdb::{Entry, Fdb, Learn, StaticRefused};
@@ -67,3 +69,4 @@ pub use storm::StormControl;
 pub use switch::{Switch, Verdict};
 pub use time::Instant;
 pub use topology::{Topology, TopologyBuilder};
+pub use uplink::{Uplink, UplinkMode};

@@ -9,6 +9,7 @@ use core::num::NonZeroU16;
 
 use crate::guard::Guard;
 use crate::storm::StormControl;
+use crate::uplink::UplinkMode;
 
 /// Where frames enter and leave the switch: a number from 1 to 65 535.
 ///
@@ -78,13 +79,24 @@ pub struct PortConfig {
     /// The longest packet it takes, in octets without the Ethernet header. For the egress side;
     /// the decision does not depend on it.
     pub mtu: u16,
+    /// Whether it is the one port of its network that leads out to a larger one, and what that
+    /// means for the others.
+    pub uplink: Option<UplinkMode>,
 }
 
 impl PortConfig {
     /// Describes a port that may send anything to anyone of `network`, with an MTU of 1500.
     #[must_use]
     pub const fn open(network: NetworkId) -> Self {
-        Self { network, group: None, isolated: false, guard: Guard::Off, storm: None, mtu: 1500 }
+        Self {
+            network,
+            group: None,
+            isolated: false,
+            guard: Guard::Off,
+            storm: None,
+            mtu: 1500,
+            uplink: None,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::drops::DropReason;
 use crate::port::PortId;
 use crate::time::Instant;
 use crate::topology::{Attachment, Topology, same_group};
+use crate::uplink::Crossing;
 
 /// What is to happen to a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +19,9 @@ pub enum Verdict {
     Forward(PortId),
     /// It leaves by every port that [`Topology::flood`] lists for its ingress, at least one.
     Flood,
+    /// The same, save this port, at least by one: the frame came from there, and the switch beyond
+    /// the uplink sent it back.
+    FloodExcept(PortId),
     /// It ends here.
     Drop(DropReason),
 }
@@ -65,6 +69,11 @@ impl<'t> Switch<'t> {
             return Verdict::Drop(DropReason::Reserved);
         }
 
+        if let Some(uplink) = from.uplink {
+            let topology = self.topology;
+            return Crossing { topology, from, fdb, uplink, ingress, now }.decide(&header);
+        }
+
         // Learn before looking up: a station that moved must win over where it used to be.
         fdb.learn(header.source, ingress, now);
 
@@ -86,7 +95,7 @@ impl<'t> Switch<'t> {
 }
 
 /// Floods, unless there is nobody to hear it or the port has flooded enough.
-fn flood(from: &Attachment, now: Instant) -> Verdict {
+pub(crate) fn flood(from: &Attachment, now: Instant) -> Verdict {
     if from.alone {
         return Verdict::Drop(DropReason::Alone);
     }

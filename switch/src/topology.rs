@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 
 use crate::fdb::Fdb;
 use crate::port::{Group, NetworkId, PortConfig, PortId};
+use crate::uplink::Uplink;
 
 /// The ports and networks of an appliance at one moment.
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ pub(crate) struct Attachment {
     pub(crate) config: PortConfig,
     /// Whether a flood from here reaches nobody.
     pub(crate) alone: bool,
+    /// The uplink of its network, which may be itself.
+    pub(crate) uplink: Option<Uplink>,
 }
 
 #[derive(Debug)]
@@ -154,7 +157,8 @@ impl TopologyBuilder {
 
     /// Adds a port; the latest of one number counts.
     ///
-    /// A port whose network is never added is detached, and its frames are dropped as such.
+    /// A port whose network is never added is detached, and its frames are dropped as such. Of
+    /// several that claim to be their network's uplink, the first by number is.
     #[must_use]
     pub fn port(mut self, port: PortId, config: PortConfig) -> Self {
         self.ports.insert(port, config);
@@ -166,7 +170,11 @@ impl TopologyBuilder {
     pub fn build(self) -> Topology {
         let mut members: BTreeMap<NetworkId, Vec<Member>> = BTreeMap::new();
         let mut group_sizes: BTreeMap<(NetworkId, Group), usize> = BTreeMap::new();
+        let mut uplinks: BTreeMap<NetworkId, Uplink> = BTreeMap::new();
         for (&port, config) in &self.ports {
+            if let Some(mode) = config.uplink {
+                uplinks.entry(config.network).or_insert(Uplink { port, mode });
+            }
             let member = Member { port, group: config.group };
             members.entry(config.network).or_default().push(member);
             if let Some(group) = config.group {
@@ -178,7 +186,8 @@ impl TopologyBuilder {
         for (port, config) in self.ports {
             let all = members.get(&config.network).map_or(0, Vec::len);
             let unreachable = config.group.map_or(1, |group| group_sizes[&(config.network, group)]);
-            ports[port.index()] = Some(Attachment { config, alone: all == unreachable });
+            let uplink = uplinks.get(&config.network).copied();
+            ports[port.index()] = Some(Attachment { config, alone: all == unreachable, uplink });
         }
 
         let last = self.networks.keys().next_back();

@@ -8,6 +8,7 @@ as_both!(
     endpoints_of_a_file_are_served_and_end_with_the_appliance,
     a_dry_run_and_a_check_do_nothing_but_tell,
     a_reload_applies_what_changed_and_nothing_else,
+    a_file_says_of_families_and_addresses_what_the_socket_can,
     a_hangup_signal_reloads,
     a_declared_command_that_ends_is_started_again,
     a_declared_command_that_does_not_listen_ends_with_its_appliance,
@@ -65,6 +66,48 @@ fn endpoints_of_a_file_are_served_and_end_with_the_appliance(world: &World) {
     up.kill();
     eventually("all have ended", || world.processes().is_empty().then_some(()));
     drop(world.up());
+}
+
+fn a_file_says_of_families_and_addresses_what_the_socket_can(world: &World) {
+    const FILE: &str = "
+        [networks.six]
+        subnets = [\"fd00:201::/64\"]
+        ipv4 = false
+
+        [networks.lab]
+        ipam = \"null\"
+
+        [endpoints.web]
+        network = \"six\"
+        command = [\"sleep\", \"infinity\"]
+    ";
+    let _up = world.up_with(FILE);
+    wait_for_names(world, &["web"]);
+    let told = |network: &str, what: &str| {
+        world.weft(&format!("network inspect --format {{{{.{what}}}}} {network}")).ok()
+    };
+    assert_eq!(told("six", "EnableIPv4"), "false\n");
+    assert_eq!(told("lab", "IPAM.Driver"), "null\n");
+    assert_eq!(told("lab", "Attachable"), "false\n");
+    let addresses = world.endpoint("web").addresses;
+    assert!(matches!(addresses.as_slice(), [only] if only.is_ipv6()), "{addresses:?}");
+    let mut guest = world.sandbox("guest", "--network lab");
+    assert_eq!(world.endpoint("guest").addresses, []);
+
+    // One of the three changes on a running network.
+    world.write("weft.toml", &FILE.replace("ipam =", "attachable = true\n        ipam ="));
+    let said = world.weft("reload").ok();
+    assert_eq!(said, "~ network lab attachable: false -> true\n");
+    assert_eq!(told("lab", "Attachable"), "true\n");
+    assert!(!guest.has_ended());
+    guest.signal(Signal::TERM);
+    guest.end();
+    world.write("weft.toml", &FILE.replace("ipv4 = false", "ipv4 = true"));
+    let said = world.weft("reload").ok();
+    for line in ["- endpoint web", "- network six", "~ network lab", "+ network six", "+ endpoint"]
+    {
+        assert!(said.contains(line), "no {line} in {said}");
+    }
 }
 
 fn a_dry_run_and_a_check_do_nothing_but_tell(world: &World) {

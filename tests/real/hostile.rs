@@ -30,7 +30,7 @@ const BLUE: &str = "
 ";
 
 /// Random frames of every length, then headers that lie about them, from inside a sandbox.
-const NUISANCE: &str = include_str!("nuisance.py");
+pub const NUISANCE: &str = include_str!("nuisance.py");
 
 #[track_caller]
 fn sum(ports: &[PortLine], of: fn(&PortLine) -> u64) -> u64 {
@@ -39,7 +39,7 @@ fn sum(ports: &[PortLine], of: fn(&PortLine) -> u64) -> u64 {
 
 /// Waits until nothing moves, and sees that the books balance.
 #[track_caller]
-fn balanced(world: &World) -> Vec<PortLine> {
+pub fn balanced(world: &World) -> Vec<PortLine> {
     let counts = |ports: &[PortLine]| {
         ports.iter().map(|p| (p.received, p.transmitted, p.copies)).collect::<Vec<_>>()
     };

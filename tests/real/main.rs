@@ -21,6 +21,7 @@ mod guest;
 mod hostile;
 mod ipam_plugin;
 mod machines;
+mod macvlan;
 mod networks;
 mod programs;
 mod refusals;

@@ -185,3 +185,30 @@ fn a_chain_of_extension_headers_is_followed_up_to_a_bound() {
         assert_eq!(found, is_packet.then_some((spec.l4(), packet::UDP)), "{count} headers");
     }
 }
+
+#[test]
+fn what_was_found_is_written_as_an_honest_header_and_a_tag_moves_it() {
+    let specs = [
+        Spec::tcp_v4(9000),
+        Spec::tcp_v4(9000).v6(),
+        Spec { flags: ACK | CWR, ..Spec::tcp_v4(9000) },
+        Spec::udp_v4(9000),
+        Spec::udp_v4(9000).v6(),
+    ];
+    for spec in specs {
+        let lying = VirtioHeader { hdr_len: 0xffff, num_buffers: 9, ..spec.virtio(1400) };
+        let offload = lying.check(&spec.superframe()).unwrap();
+        let header = offload.header(0);
+        assert_eq!(header.check(&spec.superframe()), Ok(offload));
+        assert!(usize::from(header.hdr_len) < 100 && header.num_buffers == 0);
+
+        let tagged = Spec { tags: vec![50], ..spec };
+        let moved = offload.header(4);
+        assert_eq!(moved.hdr_len, header.hdr_len + 4);
+        let expected = tagged.virtio(1400).check(&tagged.superframe());
+        assert_eq!(moved.check(&tagged.superframe()), expected);
+    }
+    let last = Offload::Checksum { start: 0xffff, offset: 16 };
+    assert_eq!(last.header(4).csum_start, 0xffff);
+    assert_eq!(Offload::None.header(4), VirtioHeader::default());
+}

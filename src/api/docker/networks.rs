@@ -318,11 +318,10 @@ fn driver_named(name: &str) -> Option<Driver> {
 }
 
 /// What Docker calls a driver.
-pub(super) const fn driver_name(driver: Driver) -> &'static str {
+pub(super) fn driver_name(driver: Driver) -> &'static str {
     match driver {
-        Driver::Bridge => "bridge",
-        Driver::Host => "host",
         Driver::None => "null",
+        Driver::Bridge | Driver::Macvlan | Driver::Host | Driver::Added(_) => driver.name(),
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) async fn info(State(control): State<Control>) -> Json<Value> {
         "Driver": "none",
         "Plugins": {
             "Volume": [],
-            "Network": Driver::ALL.map(networks::driver_name),
+            "Network": Driver::known().into_iter().map(networks::driver_name).collect::<Vec<_>>(),
             "Authorization": null,
             "Log": [],
         },

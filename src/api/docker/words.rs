@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use weft_ipam::{Family, PoolError};
 
 use crate::api::shapes::Failure;
-use crate::cnm::{DriverError, Refusal};
+use crate::cnm::{DriverError, Id, OptionError, Refusal};
 use crate::control::failure::Rejected;
 
 /// The same rejection for a client of Docker's.
@@ -34,24 +34,9 @@ fn said(refusal: &Refusal, own: &str) -> (u16, String) {
             (404, format!("network {reference} not found"))
         }
         Refusal::Ambiguous { reference, candidates } => {
-            let count = candidates.len();
-            (
-                400,
-                format!(
-                    "network {reference} is ambiguous ({count} matches found based on ID prefix)"
-                ),
-            )
+            (400, ambiguous(reference, candidates.len()))
         }
-        Refusal::NetworkInUse { network, id, by } => {
-            let by = by.join(", ");
-            (
-                403,
-                format!(
-                    "error while removing network: network {network} id {id} has active \
-                     endpoints: {by}"
-                ),
-            )
-        }
+        Refusal::NetworkInUse { network, id, by } => (403, in_use(network, *id, &by.join(", "))),
         Refusal::BuiltIn { network } => {
             (403, format!("{network} is a pre-defined network and cannot be removed"))
         }
@@ -72,14 +57,27 @@ fn said(refusal: &Refusal, own: &str) -> (u16, String) {
             (404, format!("plugin {driver:?} not found: {own}"))
         }
         Refusal::IpamDriver(error) => (404, format!("plugin {:?} not found: {own}", error.driver)),
+        Refusal::Option(OptionError::Value { key, value, .. }) if key.ends_with("mode") => (
+            400,
+            format!(
+                "requested macvlan mode '{value}' is not valid, 'bridge' mode is the macvlan driver \
+                 default: {own}"
+            ),
+        ),
         Refusal::BadName { .. } => (400, format!("invalid name: {own}")),
         Refusal::SubnetMissing { .. } | Refusal::NoPools { .. } | Refusal::WithoutIpv4 { .. } => {
             (400, format!("invalid network config: {own}"))
         }
         Refusal::NoFamily { .. } => (400, format!("IPv4 or IPv6 must be enabled: {own}")),
         Refusal::UnknownEndpoint { .. } => (404, own.to_owned()),
-        Refusal::IdTaken { .. } | Refusal::NotGiven { .. } => (409, own.to_owned()),
+        Refusal::IdTaken { .. }
+        | Refusal::NotGiven { .. }
+        | Refusal::ParentInUse { .. }
+        | Refusal::PassthruTaken { .. } => (409, own.to_owned()),
         Refusal::NotSwitched { .. }
+        | Refusal::NotTaken { .. }
+        | Refusal::LoopbackParent
+        | Refusal::ByDriver { .. }
         | Refusal::BadMac { .. }
         | Refusal::BadDeviceName { .. }
         | Refusal::SmallMtu { .. }
@@ -87,6 +85,14 @@ fn said(refusal: &Refusal, own: &str) -> (u16, String) {
         | Refusal::Driver(_)
         | Refusal::Option(_) => (400, own.to_owned()),
     }
+}
+
+fn ambiguous(reference: &str, count: usize) -> String {
+    format!("network {reference} is ambiguous ({count} matches found based on ID prefix)")
+}
+
+fn in_use(network: &str, id: Id, by: &str) -> String {
+    format!("error while removing network: network {network} id {id} has active endpoints: {by}")
 }
 
 fn outside(address: IpAddr, own: &str) -> String {

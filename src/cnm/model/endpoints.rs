@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use weft_frame::MacAddr;
 use weft_ipam::{Holder, PoolError};
+use weft_switch::UplinkMode;
 
 use super::{MAX_ENDPOINTS, Model, Outcome};
 use crate::cnm::endpoint::{Endpoint, EndpointSpec, MAX_ALIASES};
@@ -71,6 +72,7 @@ impl Model {
         if let Some(ifname) = spec.ifname.as_ref().filter(|ifname| !is_device_name(ifname)) {
             return Err(Refusal::BadDeviceName { ifname: ifname.clone() });
         }
+        network.driver.behaviour().admit(network, &mut self.endpoints_of(network.id))?;
         let has_address = spec.ip.is_some() || spec.ip6.is_some() || spec.mac.is_some();
         if has_address && !network.driver.is_switched() {
             return Err(Refusal::NotSwitched {
@@ -99,6 +101,12 @@ impl Model {
                 None => Ok(Some(mac)),
                 Some(by) => Err(Refusal::MacTaken { mac, network: network.name.clone(), by }),
             };
+        }
+        // The one endpoint stands in for the parent.
+        if let (Some(UplinkMode::Passthru), Some(mac)) =
+            (network.options.uplink.mode, network.options.uplink.mac)
+        {
+            return Ok(Some(mac));
         }
         let free = (0..MAC_ATTEMPTS)
             .map(|attempt| station_address(&spec.id, attempt))

@@ -18,7 +18,7 @@ use crate::cnm::refusal::Refusal;
 const MAX_NAMED: usize = 5;
 
 impl Model {
-    pub(super) fn add_network(&mut self, spec: NetworkSpec) -> Result<Outcome, Refusal> {
+    pub(super) fn add_network(&mut self, mut spec: NetworkSpec) -> Result<Outcome, Refusal> {
         self.check_network(&spec)?;
         if let Some(driver) = spec.ipam.driver.plugin()
             && spec.wanted_subnets().iter().any(|(subnet, _)| subnet.pool.is_none())
@@ -26,6 +26,7 @@ impl Model {
             let (network, driver) = (spec.name, driver.to_owned());
             return Err(Refusal::NotGiven { network, driver, what: "a pool" });
         }
+        spec.driver.behaviour().arrange(&mut spec.options);
         let subnets = self.add_subnets(&spec)?;
         let id = spec.id;
         self.insert_network(Network {
@@ -58,9 +59,12 @@ impl Model {
         let id = self.resolve(reference)?.id;
         let network = self.networks.get_mut(&id).expect("a resolved network is there");
         self.journal.network(id, Some(network));
-        let options = std::mem::replace(&mut network.options.live, update.options);
+        let options = network.options.live;
+        network.options.live = update.options;
+        network.driver.behaviour().arrange(&mut network.options);
+        let attachable = std::mem::replace(&mut network.attachable, update.attachable);
         let labels = std::mem::replace(&mut network.labels, update.labels);
-        Ok(Outcome::NetworkUpdated { id, was: NetworkUpdate { options, labels } })
+        Ok(Outcome::NetworkUpdated { id, was: NetworkUpdate { options, attachable, labels } })
     }
 
     pub(super) fn remove_network(&mut self, reference: &str) -> Result<Outcome, Refusal> {
@@ -135,6 +139,8 @@ impl Model {
             let what = "subnets";
             return Err(Refusal::NotSwitched { network: name(), driver: spec.driver, what });
         }
+        spec.driver.behaviour().check(spec)?;
+        self.check_parent(spec)?;
         self.check_families(spec)?;
         let is_incomplete =
             |subnet: &SubnetSpec| subnet.subnet.is_none() && *subnet != SubnetSpec::default();
@@ -146,6 +152,17 @@ impl Model {
             return Err(Refusal::SmallMtu { network: name(), mtu: spec.options.mtu });
         }
         Ok(())
+    }
+
+    /// An interface is the way out of one network: two switches beside each other on one wire would
+    /// keep their endpoints apart, which nobody expects.
+    fn check_parent(&self, spec: &NetworkSpec) -> Result<(), Refusal> {
+        let Some(parent) = spec.options.uplink.parent else { return Ok(()) };
+        let mut others = self.networks.values();
+        match others.find(|other| other.options.uplink.parent == Some(parent)) {
+            Some(other) => Err(Refusal::ParentInUse { network: other.name.clone(), parent }),
+            None => Ok(()),
+        }
     }
 
     /// The rules between families, subnets and who gives the addresses.

@@ -300,15 +300,80 @@ fn an_endpoint_that_breaks_a_rule_is_refused_with_the_value_and_a_remedy() {
 }
 
 #[test]
+fn a_parent_belongs_to_one_network_and_in_passthru_to_one_endpoint() {
+    use weft_switch::UplinkMode;
+
+    let on = |number: u8, name: &str, driver, options: &[(&str, &str)]| {
+        let options = NetworkOptions::parse(options.iter().copied()).unwrap();
+        let subnet = format!("10.{number}.0.0/24");
+        let spec = network(number, name, &[&subnet]);
+        Edit::AddNetwork(NetworkSpec { driver, options, ..spec })
+    };
+    let macvlan = |number, name, options| on(number, name, Driver::Macvlan, options);
+    let mut model = model();
+    model.apply(macvlan(1, "lan", &[("parent", "eth0"), ("mode", "passthru")])).unwrap();
+    model.apply(macvlan(2, "tagged", &[("parent", "eth0.50")])).unwrap();
+    model.apply(macvlan(3, "alone", &[])).unwrap();
+    model.apply(macvlan(4, "apart", &[("mode", "private")])).unwrap();
+    model.apply(Edit::AddEndpoint(endpoint(20, "web", "lan"))).unwrap();
+    model.apply(Edit::AddEndpoint(endpoint(21, "web", "tagged"))).unwrap();
+    let cases = [
+        (
+            macvlan(5, "again", &[("parent", "eth0")]),
+            "network lan is already using parent interface eth0",
+        ),
+        (macvlan(5, "loop", &[("parent", "lo")]), "loopback interface is not a valid"),
+        (
+            on(5, "plain", Driver::Bridge, &[("parent", "eth1")]),
+            "network plain has driver bridge, which takes no option parent",
+        ),
+        (
+            on(5, "plain", Driver::Bridge, &[("macvlan_mode", "vepa")]),
+            "network plain has driver bridge, which takes no option macvlan_mode",
+        ),
+        (
+            Edit::AddEndpoint(endpoint(22, "db", "lan")),
+            "network lan is in mode passthru, and web is its one endpoint",
+        ),
+    ];
+    for (edit, expected) in cases {
+        assert_refused(&mut model, &edit, expected);
+    }
+    // Whoever is the one endpoint has the parent's address, once somebody has looked.
+    let mac = "02:00:00:00:00:77".parse().unwrap();
+    let Edit::AddNetwork(mut spec) = macvlan(6, "seen", &[("parent", "eth2")]) else {
+        unreachable!("it is one");
+    };
+    for (mode, name) in [(UplinkMode::Passthru, "seen"), (UplinkMode::Bridge, "seen-as-well")] {
+        spec.options.uplink.mode = Some(mode);
+        spec.options.uplink.mac = Some(mac);
+        spec.name = name.to_owned();
+        model.apply(Edit::AddNetwork(spec.clone())).unwrap();
+        model.apply(Edit::AddEndpoint(endpoint(30, "one", name))).unwrap();
+        let is_parents = model.endpoint(id(30)).unwrap().mac == Some(mac);
+        assert_eq!(is_parents, mode == UplinkMode::Passthru, "{name}");
+        model.apply(Edit::RemoveEndpoint(id(30))).unwrap();
+        model.apply(Edit::RemoveNetwork(name.to_owned())).unwrap();
+    }
+    // Its way out is the router's, unless it is to have none.
+    let endpoint = |network: u8| model.endpoints_of(id(network)).next().unwrap();
+    let lan = model.network(id(1)).unwrap();
+    assert_eq!(lan.routers(endpoint(1)), [IpAddr::from([10, 1, 0, 1])]);
+    let internal = Network { internal: true, ..lan.clone() };
+    assert_eq!(internal.routers(endpoint(1)), [] as [IpAddr; 0]);
+}
+
+#[test]
 fn a_network_is_adjusted_while_it_runs() {
     let mut model = model();
     model.apply(Edit::AddNetwork(network(1, "blue", &[]))).unwrap();
     let options = LiveOptions { isolated: true, ..LiveOptions::default() };
-    let update = NetworkUpdate { options, labels: BTreeMap::new() };
+    let update = NetworkUpdate { options, attachable: true, labels: BTreeMap::new() };
     let edit = Edit::UpdateNetwork { network: "blue".to_owned(), update };
     let was = NetworkUpdate::default();
     assert_eq!(model.apply(edit), Ok(Outcome::NetworkUpdated { id: id(1), was }));
-    assert!(model.network(id(1)).unwrap().options.live.isolated);
+    let blue = model.network(id(1)).unwrap();
+    assert!(blue.options.live.isolated && blue.attachable);
 }
 
 #[test]

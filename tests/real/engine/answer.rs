@@ -195,6 +195,9 @@ fn standing_for(part: &str) -> &str {
     let shape: String = part.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     if is_id(part) {
         "ID"
+    } else if part.strip_prefix("dm-").is_some_and(is_id) {
+        // How the engine calls the dummy device of a network, also of one that has none.
+        "dm-ID"
     } else if part.len() == 17
         && part.split(':').all(|octet| octet.len() == 2 && u8::from_str_radix(octet, 16).is_ok())
     {

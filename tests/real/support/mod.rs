@@ -4,6 +4,7 @@ pub mod appliance;
 pub mod engine;
 pub mod gate;
 pub mod namespace;
+pub mod physical;
 pub mod program;
 pub mod pty;
 pub mod random;

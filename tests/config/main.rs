@@ -1,7 +1,12 @@
-//! Configuration files: the ones we ship load, the bad ones fail in the recorded words.
+//! Configuration files: the ones we ship load, the bad ones fail in the recorded words, and editors
+//! are told the same.
 //!
 //! Each `tests/vectors/bad/NAME.toml` has beside it, in `NAME.txt`, exactly what `weft` prints. To
 //! record a new one, or after a message changed, run with `WEFT_RECORD=1` and read the difference.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod schema;
 
 use std::fs;
 use std::path::{Path, PathBuf};
