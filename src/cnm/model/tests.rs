@@ -432,7 +432,8 @@ fn any_edit() -> impl Strategy<Value = Edit> {
         });
     let update_network = (name(), any::<bool>()).prop_map(|(network, isolated)| {
         let options = LiveOptions { isolated, ..LiveOptions::default() };
-        Edit::UpdateNetwork { network, update: NetworkUpdate { options, labels: BTreeMap::new() } }
+        let update = NetworkUpdate { options, ..NetworkUpdate::default() };
+        Edit::UpdateNetwork { network, update }
     });
     prop_oneof![
         2 => add_network,

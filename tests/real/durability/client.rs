@@ -302,13 +302,18 @@ impl Client {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut line = Lifeline::new(socket).unwrap();
         line.send(&FromSandbox::Attach(request), None).map_err(|_| Gone)?;
-        match line.receive() {
-            Ok(Some(FromAppliance::Assigned { sandbox, endpoints, .. })) => {
+        match line.receive().map_err(|_| Gone)?.ok_or(Gone)? {
+            FromAppliance::Assigned { sandbox, endpoints, .. } => {
                 Ok(Ok((sandbox, endpoints, line)))
             }
-            Ok(Some(FromAppliance::Refused(failure))) => Ok(Err(failure)),
-            Ok(None) | Err(_) => Err(Gone),
-            Ok(Some(other)) => panic!("{other:?}"),
+            FromAppliance::Refused(failure) => Ok(Err(failure)),
+            other @ (FromAppliance::Attached { .. }
+            | FromAppliance::Hosts(_)
+            | FromAppliance::PortGone { .. }
+            | FromAppliance::Connect(_)
+            | FromAppliance::Disconnect { .. }
+            | FromAppliance::Signal(_)
+            | FromAppliance::Wait { .. }) => panic!("{other:?}"),
         }
     }
 
@@ -408,7 +413,12 @@ impl Client {
                         FromSandbox::Disconnected { endpoint }
                     }
                     FromAppliance::Hosts(_) => continue,
-                    other => panic!("{other:?}"),
+                    other @ (FromAppliance::Assigned { .. }
+                    | FromAppliance::Attached { .. }
+                    | FromAppliance::Refused(_)
+                    | FromAppliance::PortGone { .. }
+                    | FromAppliance::Signal(_)
+                    | FromAppliance::Wait { .. }) => panic!("{other:?}"),
                 };
                 line.send(&said, None).map_err(|_| Gone)?;
             }

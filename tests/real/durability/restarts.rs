@@ -145,8 +145,7 @@ fn what_the_file_declares_keeps_its_ids_and_addresses(world: &World) {
     let web = world.endpoint("web");
     let ids = || {
         let all = networks(world);
-        let both = ["blue", "green"].map(|name| all[name].clone());
-        both
+        ["blue", "green"].map(|name| all[name].clone())
     };
     let before = ids();
     world.weft("down").ok();

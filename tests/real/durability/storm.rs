@@ -64,13 +64,14 @@ fn what_was_acknowledged_outlives_every_kill_and_nothing_leaks(world: &World) {
             assert_eq!(starting.end().code, 137);
         }
         up = world.up();
+        let since = Instant::now();
         let found = Found::gather(&api);
         compare(&found, &shared, &mut clients, &mut residents);
         if random.once_in(4) {
-            residents.are_back(world);
+            residents.are_back(world, since);
         }
     }
-    residents.are_back(world);
+    residents.are_back(world, Instant::now());
     let done = round.done.load(Ordering::Relaxed);
     println!("{rounds} rounds, {done} operations, back within {:?}", residents.slowest);
     assert!(rounds >= 10 && done >= 1000, "{rounds} rounds, {done} operations");
@@ -222,15 +223,14 @@ impl Residents {
     }
 
     /// Waits until all are back, and their connection goes on.
-    fn are_back(&mut self, world: &World) {
-        let now = Instant::now();
+    fn are_back(&mut self, world: &World, since: Instant) {
         let names = ["ann", "bob", "carol"];
         let back = until(RETURN, || {
             let there = world.names();
             names.iter().all(|name| there.iter().any(|own| own == name)).then_some(())
         });
         assert!(back.is_some(), "only {:?} are back", world.names());
-        self.slowest = self.slowest.max(now.elapsed());
+        self.slowest = self.slowest.max(since.elapsed());
         self.say();
         let (ann, sent) = (&self.programs[0], &self.sent);
         eventually("all has arrived", || (ann.printed() >= sent.len()).then_some(()));
