@@ -52,26 +52,26 @@ pub enum ApplianceError {
         help: Option<String>,
     },
     /// What exists cannot be kept.
-    #[error("the state in {} cannot be opened", .0.display())]
-    Store(PathBuf, #[source] store::OpenError),
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
     /// What was kept cannot be taken up.
-    #[error("what was kept cannot be taken up")]
-    State(#[source] StateError),
+    #[error("the state in {} cannot be taken up", .0.display())]
+    State(PathBuf, #[source] StateError),
     /// The process cannot be set up.
     #[error("the appliance cannot start")]
     Start(#[from] io::Error),
 }
 
-impl From<OpenError> for ApplianceError {
-    fn from(error: OpenError) -> Self {
+impl ApplianceError {
+    fn open(state: Option<&Path>, error: OpenError) -> Self {
         match error {
             OpenError::Start(error) => Self::Start(error),
-            OpenError::State(error) => Self::State(error),
+            OpenError::State(error) => {
+                Self::State(state.unwrap_or(Path::new("memory")).to_owned(), error)
+            }
         }
     }
-}
 
-impl ApplianceError {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         match self {
@@ -88,8 +88,8 @@ impl ApplianceError {
                     None => without.to_owned(),
                 })
             }
-            Self::Store(_, error) => error.help(),
-            Self::State(error) => error.help(),
+            Self::Store(error) => error.help(),
+            Self::State(_, error) => error.help(),
             Self::Start(_) => None,
         }
     }
@@ -113,15 +113,13 @@ pub fn run(
         // Before anybody is told that it serves, and may tell it to end.
         let mut signals = Signals::new()?;
         let (listener, socket) = place.listen()?;
-        let is_kept = settings.state.is_some();
-        let store: Arc<dyn Store> = match &settings.state {
-            Some(folder) => Arc::new(
-                Embedded::open(folder)
-                    .map_err(|error| ApplianceError::Store(folder.clone(), error))?,
-            ),
+        let state = settings.state.clone();
+        let store: Arc<dyn Store> = match &state {
+            Some(folder) => Arc::new(Embedded::open(folder)?),
             None => Arc::new(Memory::default()),
         };
-        let control = Control::open(settings, Arc::clone(&store)).await?;
+        let opened = Control::open(settings, Arc::clone(&store)).await;
+        let control = opened.map_err(|error| ApplianceError::open(state.as_deref(), error))?;
         if let Some(declared) = declared {
             control.declare(declared).await.map_err(|rejected| ApplianceError::Declared {
                 message: rejected.failure.message,
@@ -136,7 +134,7 @@ pub fn run(
         if stopped == Stopped::Signal {
             control.wind_down(true).await;
         }
-        control.settle_all(is_kept).await;
+        control.settle_all(state.is_some()).await;
         control.flush().await;
         if let Err(error) = store.close().await {
             tracing::error!(%error, "the store did not close");

@@ -53,6 +53,8 @@ pub async fn serve(control: Control, socket: UnixStream) {
             let on_demand = control.settings().on_demand;
             let answer = FromAppliance::Assigned { sandbox, name, endpoints, on_demand };
             let served = line.attend(&control, sandbox, &answer, waiting).await;
+            // Before the connection is closed, which tells the peer that its place is free.
+            control.dismiss(sandbox).await;
             drop(guard);
             if let Err(error) = served {
                 tracing::debug!(%error, sandbox = %sandbox.short(), "a life line broke");

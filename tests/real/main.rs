@@ -15,6 +15,7 @@ mod appliance;
 mod attach;
 mod declared;
 mod docker;
+mod durability;
 mod engine;
 mod gateway;
 mod guest;

@@ -108,10 +108,19 @@ impl Model {
         for id in endpoints.keys() {
             self.take_endpoint(*id);
         }
-        for id in networks.keys() {
-            self.take_network(*id);
+        let mut left = Vec::new();
+        for (id, before) in networks {
+            match before {
+                Some(before) if self.is_adjusted(&before) => {
+                    self.networks.insert(id, *before);
+                }
+                before => {
+                    self.take_network(id);
+                    left.extend(before);
+                }
+            }
         }
-        for network in networks.into_values().flatten() {
+        for network in left {
             let restored = self.restore_network(*network);
             assert!(restored.is_ok(), "what was there before fits: {restored:?}");
         }
@@ -120,6 +129,13 @@ impl Model {
             assert!(restored.is_ok(), "what was there before fits: {restored:?}");
         }
         self.journal = Journal::default();
+    }
+
+    /// Whether a network that was there before was adjusted at most. Then it still has its pools, and
+    /// its endpoints that did not change have their addresses in them.
+    fn is_adjusted(&self, before: &Network) -> bool {
+        let now = self.networks.get(&before.id);
+        now.is_some_and(|now| now.name == before.name && now.subnets == before.subnets)
     }
 
     /// Puts a network in that existed before, with exactly the subnets it had.

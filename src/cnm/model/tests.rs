@@ -430,8 +430,14 @@ fn any_edit() -> impl Strategy<Value = Edit> {
                 ..endpoint(number, &format!("e{own}"), &name)
             })
         });
+    let update_network = (name(), any::<bool>()).prop_map(|(network, isolated)| {
+        let options = LiveOptions { isolated, ..LiveOptions::default() };
+        let update = NetworkUpdate { options, ..NetworkUpdate::default() };
+        Edit::UpdateNetwork { network, update }
+    });
     prop_oneof![
         2 => add_network,
+        1 => update_network,
         1 => name().prop_map(Edit::RemoveNetwork),
         6 => add_endpoint,
         3 => (8_u8..40).prop_map(|number| Edit::RemoveEndpoint(id(number))),

@@ -20,6 +20,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
+use rustix::fs::{Access, access};
 
 use super::header::{self, APPLICATION, PAGE, SCHEMA};
 use super::place::{Place, plain_file};
@@ -67,6 +68,10 @@ pub(super) fn open(place: &Place) -> Result<(Connection, Total), OpenError> {
     header::check(&file)?;
     if has_journal {
         header::check_journal(&journal, &file)?;
+        // SQLite would find out with the first commit.
+        if access(&journal, Access::WRITE_OK).is_err() {
+            return Err(OpenError::ReadOnly(journal));
+        }
     }
     let opened = connect(&file).map_err(|error| refusal(place, error.into()))?;
     if opened.is_readonly("main").unwrap_or(true) {
@@ -141,6 +146,8 @@ fn verify(connection: &Connection) -> Result<Total, Trouble> {
     let found: String =
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))?;
     if found != "ok" {
+        // Below a headline of SQLite's.
+        let found = found.lines().last().unwrap_or_default();
         return Err(Trouble::Damaged(Damage::Pages(found.into())));
     }
     let said = total(connection)?;

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -44,6 +44,8 @@ impl Place {
         if mode & 0o022 != 0 {
             return Err(OpenError::Exposed { folder: real, mode });
         }
+        // Each commit makes or changes a file; without this the first would be the one to tell.
+        access(&real, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))?;
         let lock = lock(&real)?;
         Ok(Self { folder: real, lock })
     }

@@ -160,6 +160,9 @@ impl OpenError {
                 format!("put it back, or begin with no state: move {} away, too", journal.display())
             }
             Self::ReadOnly(file) => format!("`chmod 600 {}`", file.display()),
+            Self::Read(file, cause) if is_denied(cause) => {
+                format!("`chmod 600 {}`", file.display())
+            }
             Self::Read(..) => "see to the file system; `dmesg` may say more".to_owned(),
             Self::Make(..) => {
                 "make room there, or choose another folder for the state with --state".to_owned()
@@ -168,4 +171,10 @@ impl OpenError {
         };
         Some(help)
     }
+}
+
+/// Whether it is a matter of permissions alone.
+fn is_denied(cause: &Cause) -> bool {
+    let error = cause.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }

@@ -246,7 +246,7 @@ impl<'a> Worker<'a> {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
         match file::total(self.connection) {
-            Ok(total) if total == self.total => return Err(unwritten(error)),
+            Ok(total) if total == self.total => return Err(unwritten(self.connection, &error)),
             Ok(total) if total == outcome.total && self.settle(total).is_ok() => {
                 return Ok(outcome);
             }
@@ -267,9 +267,10 @@ fn unread(trouble: Trouble) -> StoreError {
     }
 }
 
-/// What to say when something was not written.
-fn unwritten(error: rusqlite::Error) -> StoreError {
+/// What to say when something was not written. SQLite does not say where.
+fn unwritten(connection: &Connection, error: &rusqlite::Error) -> StoreError {
     let is_full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
-    let cause: Cause = error.into();
+    let file = connection.path().unwrap_or_default();
+    let cause: Cause = format!("{file}: {error}").into();
     if is_full { StoreError::Full(cause) } else { StoreError::Write(cause) }
 }

@@ -42,19 +42,25 @@ impl World {
     /// Starts an appliance without a file and waits until it answers.
     #[track_caller]
     pub fn up(&self) -> Appliance {
-        self.up_with_arguments("up")
+        self.up_as("up")
     }
 
     /// Starts an appliance with this file.
     #[track_caller]
     pub fn up_with(&self, toml: &str) -> Appliance {
         let file = self.write("weft.toml", toml);
-        self.up_with_arguments(&format!("up {}", file.display()))
+        self.up_as(&format!("up {}", file.display()))
     }
 
+    /// Starts an appliance by this line and waits until it answers.
     #[track_caller]
-    fn up_with_arguments(&self, line: &str) -> Appliance {
-        let mut program = self.start(line);
+    pub fn up_as(&self, line: &str) -> Appliance {
+        self.answering(self.start(line))
+    }
+
+    /// Waits until an appliance that was started answers.
+    #[track_caller]
+    pub fn answering(&self, mut program: Program) -> Appliance {
         let pid = u32::try_from(program.pid()).unwrap();
         eventually("the appliance answers", || {
             assert!(!program.has_ended(), "{}", program.err());

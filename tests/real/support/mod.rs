@@ -8,6 +8,7 @@ pub mod outside;
 pub mod physical;
 pub mod program;
 pub mod pty;
+pub mod random;
 pub mod wait;
 pub mod world;
 

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::fs::{self, DirBuilder};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -113,10 +113,15 @@ impl World {
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
-        if let Some(user) = &self.user {
-            chown(&path, Some(user.user), Some(user.group)).unwrap();
-        }
+        self.give(&path);
         path
+    }
+
+    /// Makes a file or a folder, or a link itself, the test's user's.
+    pub fn give(&self, path: &Path) {
+        if let Some(user) = &self.user {
+            lchown(path, Some(user.user), Some(user.group)).unwrap();
+        }
     }
 
     /// The user and group that the test is.
