@@ -310,6 +310,7 @@ impl Client {
             other @ (FromAppliance::Attached { .. }
             | FromAppliance::Hosts(_)
             | FromAppliance::PortGone { .. }
+            | FromAppliance::Published { .. }
             | FromAppliance::Connect(_)
             | FromAppliance::Disconnect { .. }
             | FromAppliance::Signal(_)
@@ -417,6 +418,7 @@ impl Client {
                     | FromAppliance::Attached { .. }
                     | FromAppliance::Refused(_)
                     | FromAppliance::PortGone { .. }
+                    | FromAppliance::Published { .. }
                     | FromAppliance::Signal(_)
                     | FromAppliance::Wait { .. }) => panic!("{other:?}"),
                 };
