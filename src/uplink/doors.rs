@@ -10,6 +10,7 @@
 //! that port leave by, so answers come from where the question went.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -232,8 +233,8 @@ impl Borrowers {
         let mut port = last;
         for _ in BORROWED {
             port = next_port(port);
-            if !self.by_port.contains_key(&port) {
-                self.by_port.insert(port, client);
+            if let Entry::Vacant(place) = self.by_port.entry(port) {
+                place.insert(client);
                 self.by_client.insert(client, port);
                 return Some(port);
             }

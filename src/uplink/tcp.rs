@@ -295,6 +295,10 @@ impl Flows {
     }
 
     /// Moves octets both ways, as far as both sides take them.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one pass over a connection, in the order of its parts"
+    )]
     pub(super) fn pump(&mut self, token: Token, turn: &mut Turn<'_>) {
         let Self { table, stack, ready, .. } = self;
         let Some((_, Flow::Tcp(flow))) = table.get_mut(token) else { return };

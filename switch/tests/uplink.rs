@@ -146,6 +146,7 @@ fn fate(topology: &Topology, ingress: u16, frame: &[u8]) -> Fate {
         Verdict::Forward(egress) => Ok(BTreeSet::from([egress.get()])),
         Verdict::Flood => Ok(all().collect()),
         Verdict::FloodExcept(sender) => Ok(all().filter(|port| *port != sender.get()).collect()),
+        Verdict::Gateway => panic!("these networks have none"),
         Verdict::Drop(reason) => Err(reason),
     }
 }

@@ -236,9 +236,7 @@ impl Connection {
         socket.set_nagle_enabled(false);
         socket.set_keep_alive(Some(KEEP_ALIVE));
         socket.set_timeout(Some(PATIENCE));
-        let mut storage: Vec<SocketStorage<'static>> = Vec::with_capacity(1);
-        storage.push(SocketStorage::EMPTY);
-        let mut sockets = SocketSet::new(storage);
+        let mut sockets = SocketSet::new(vec![SocketStorage::EMPTY]);
         let handle = sockets.add(socket);
         let most = link.mtu.saturating_sub(40).max(1);
         let segment = usize::from(segment.clamp(1, most));
